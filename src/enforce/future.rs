@@ -1,0 +1,233 @@
+//! The future of a request at the gate.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use http::{Request, Response};
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use crate::{
+    enforce::{
+        gate::{Gate, Progress},
+        track_body::BodyReceipts,
+    },
+    policy::{
+        admission::Admission,
+        decision::LaterDecision,
+        fields::ResponseFields,
+        receipt::{Outcome, Receipts},
+        set::PolicySet,
+    },
+    respond::Respond,
+};
+
+pin_project! {
+    /// The future of [`Enforce`](crate::enforce::Enforce).
+    ///
+    /// It allocates nothing of its own unless a decision takes time.
+    pub struct ResponseFuture<S, P: ?Sized, R, ReqBody, ResBody>
+    where
+        S: Service<Request<ReqBody>>,
+    {
+        #[pin]
+        state: State<S, P, R, ReqBody, ResBody>,
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    enum State<S, P: ?Sized, R, ReqBody, ResBody>
+    where
+        S: Service<Request<ReqBody>>,
+    {
+        Calling {
+            #[pin]
+            future: S::Future,
+            fields: ResponseFields,
+            receipts: Receipts,
+        },
+        Refused {
+            response: Option<Response<ResBody>>,
+        },
+        Waiting {
+            waiting: Option<Box<Waiting<S, P, R, ReqBody>>>,
+        },
+    }
+}
+
+/// A request whose decision takes time.
+pub(crate) struct Waiting<S, P: ?Sized, R, ReqBody> {
+    pub(crate) inner: S,
+    pub(crate) gate: Arc<Gate<P, R>>,
+    pub(crate) request: Request<ReqBody>,
+    pub(crate) admission: Admission,
+    pub(crate) step: usize,
+    pub(crate) later: LaterDecision,
+}
+
+impl<S, P: ?Sized, R, ReqBody, ResBody> ResponseFuture<S, P, R, ReqBody, ResBody>
+where
+    S: Service<Request<ReqBody>>,
+{
+    pub(crate) fn calling(future: S::Future, admission: Admission) -> Self {
+        let state = State::calling(future, admission);
+        Self { state }
+    }
+
+    pub(crate) fn refused(response: Response<ResBody>) -> Self {
+        let response = Some(response);
+        let state = State::Refused { response };
+        Self { state }
+    }
+
+    pub(crate) fn waiting(waiting: Waiting<S, P, R, ReqBody>) -> Self {
+        let waiting = Some(Box::new(waiting));
+        let state = State::Waiting { waiting };
+        Self { state }
+    }
+}
+
+impl<S, P: ?Sized, R, ReqBody, ResBody> State<S, P, R, ReqBody, ResBody>
+where
+    S: Service<Request<ReqBody>>,
+{
+    fn calling(future: S::Future, admission: Admission) -> Self {
+        Self::Calling {
+            future,
+            fields: admission.fields,
+            receipts: admission.receipts,
+        }
+    }
+}
+
+impl<S, P, R, ReqBody, ResBody> Future for ResponseFuture<S, P, R, ReqBody, ResBody>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    P: PolicySet + ?Sized,
+    R: Respond<ResBody>,
+{
+    type Output = Result<Response<ResBody>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        loop {
+            let next = match state.as_mut().project() {
+                StateProjection::Calling {
+                    future,
+                    fields,
+                    receipts,
+                } => {
+                    let result = ready!(future.poll(cx));
+                    return Poll::Ready(finish(
+                        result,
+                        std::mem::take(fields),
+                        std::mem::take(receipts),
+                    ));
+                }
+                StateProjection::Refused { response } => match response.take() {
+                    Some(response) => return Poll::Ready(Ok(response)),
+                    // Polled again after it was ready, which `Future` leaves undefined.
+                    None => return Poll::Pending,
+                },
+                StateProjection::Waiting { waiting } => {
+                    let Some(mut request) = waiting.take() else {
+                        return Poll::Pending;
+                    };
+                    match Pin::new(&mut request.later).poll(cx) {
+                        Poll::Pending => {
+                            *waiting = Some(request);
+                            return Poll::Pending;
+                        }
+                        Poll::Ready(decision) => go_on(*request, decision),
+                    }
+                }
+            };
+            state.set(next);
+        }
+    }
+}
+
+/// Checks the remaining policies once the decision that took time is known.
+fn go_on<S, P, R, ReqBody, ResBody>(
+    waiting: Waiting<S, P, R, ReqBody>,
+    decision: crate::policy::decision::Decision,
+) -> State<S, P, R, ReqBody, ResBody>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    P: PolicySet + ?Sized,
+    R: Respond<ResBody>,
+{
+    let Waiting {
+        mut inner,
+        gate,
+        request,
+        mut admission,
+        step,
+        later: _,
+    } = waiting;
+    let (mut parts, body) = request.into_parts();
+    match gate.resume(step, decision, &mut parts, &mut admission) {
+        Progress::Admitted => {
+            gate.admit(&parts, &mut admission);
+            let future = inner.call(Request::from_parts(parts, body));
+            State::calling(future, admission)
+        }
+        Progress::Refused(rejection) => State::Refused {
+            response: Some(gate.refuse(&parts, admission, rejection)),
+        },
+        Progress::Waiting { step, later } => State::Waiting {
+            waiting: Some(Box::new(Waiting {
+                inner,
+                gate,
+                request: Request::from_parts(parts, body),
+                admission,
+                step,
+                later,
+            })),
+        },
+    }
+}
+
+/// Puts the fields on the response and settles the receipts.
+fn finish<ResBody, E>(
+    result: Result<Response<ResBody>, E>,
+    fields: ResponseFields,
+    receipts: Receipts,
+) -> Result<Response<ResBody>, E> {
+    let mut response = match result {
+        Ok(response) => response,
+        Err(error) => {
+            receipts.settle(Outcome::Failed);
+            return Err(error);
+        }
+    };
+    fields.apply(response.headers_mut());
+    if receipts.is_empty() {
+        return Ok(response);
+    }
+    let (mut head, body) = response.into_parts();
+    let rest = receipts.settle_head(Outcome::Answered(&head));
+    if !rest.is_empty() {
+        BodyReceipts::leave(rest, &mut head.extensions);
+    }
+    Ok(Response::from_parts(head, body))
+}
+
+impl<S, P: ?Sized, R, ReqBody, ResBody> fmt::Debug for ResponseFuture<S, P, R, ReqBody, ResBody>
+where
+    S: Service<Request<ReqBody>>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.state {
+            State::Calling { .. } => "Calling",
+            State::Refused { .. } => "Refused",
+            State::Waiting { .. } => "Waiting",
+        };
+        f.debug_tuple("ResponseFuture").field(&state).finish()
+    }
+}

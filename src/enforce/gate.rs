@@ -1,0 +1,236 @@
+//! Runs the policies of a layer and carries out their decisions.
+
+use std::{mem, sync::Arc, time::Duration};
+
+use http::{
+    HeaderValue, Response, StatusCode,
+    header::{Entry, RETRY_AFTER, USER_AGENT},
+    request::Parts,
+};
+
+use crate::{
+    client_ip::{context::ClientContext, peer::PeerAddr},
+    clock::Clock,
+    event::{
+        model::{Action, SecurityEvent},
+        sink::{EventSink, SharedSink},
+    },
+    policy::{
+        admission::Admission,
+        decision::{Check, Decision, LaterDecision},
+        head::RequestHead,
+        receipt::Outcome,
+        rejection::Rejection,
+        set::PolicySet,
+    },
+    respond::Respond,
+};
+
+/// What all services of a layer share.
+pub(crate) struct Gate<P: ?Sized, R> {
+    pub(crate) respond: R,
+    pub(crate) sink: SharedSink,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) policies: Arc<P>,
+}
+
+/// How far a request has come.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "never kept; the refused path must not allocate for it"
+)]
+pub(crate) enum Progress {
+    Admitted,
+    Refused(Rejection),
+    /// The policy at `step` decides later.
+    Waiting {
+        step: usize,
+        later: LaterDecision,
+    },
+}
+
+impl<P: PolicySet + ?Sized, R> Gate<P, R> {
+    /// Checks the policies from position `step` on, and gathers in `admission` what they hand out.
+    pub(crate) fn check_from(
+        &self,
+        mut step: usize,
+        parts: &mut Parts,
+        admission: &mut Admission,
+    ) -> Progress {
+        let steps = self.policies.steps();
+        let mut now = None;
+        loop {
+            let head = RequestHead::at(parts, &*self.clock, now);
+            let found = loop {
+                if step >= steps {
+                    return Progress::Admitted;
+                }
+                match self.policies.check_step(step, &head) {
+                    Check::Later(later) => return Progress::Waiting { step, later },
+                    Check::Ready(Decision::Admit(mut later)) => {
+                        step += 1;
+                        let found = mem::take(&mut later.extensions);
+                        admission.merge(later);
+                        if !found.is_empty() {
+                            break found;
+                        }
+                    }
+                    Check::Ready(Decision::Reject(rejection)) => {
+                        return Progress::Refused(rejection);
+                    }
+                }
+            };
+            // Policies further in may read what this one has found out.
+            now = head.time_read();
+            parts.extensions.extend(found);
+        }
+    }
+
+    /// Goes on after the policy at `step` has decided.
+    pub(crate) fn resume(
+        &self,
+        step: usize,
+        decision: Decision,
+        parts: &mut Parts,
+        admission: &mut Admission,
+    ) -> Progress {
+        match decision {
+            Decision::Admit(mut later) => {
+                parts.extensions.extend(mem::take(&mut later.extensions));
+                admission.merge(later);
+                self.check_from(step + 1, parts, admission)
+            }
+            Decision::Reject(rejection) => Progress::Refused(rejection),
+        }
+    }
+
+    /// Records the events of an admitted request.
+    pub(crate) fn admit(&self, parts: &Parts, admission: &mut Admission) {
+        for notice in admission.notices.drain(..) {
+            let event = SecurityEvent::new(notice.action(), notice.reason());
+            let event = about(event, notice.policy().map(|it| &**it), parts);
+            let event = if notice.enforced() {
+                event
+            } else {
+                event.observed()
+            };
+            self.sink.record(&event);
+        }
+    }
+}
+
+impl<P: PolicySet + ?Sized, R> Gate<P, R> {
+    /// Makes the response to a refused request, and settles what policies further out have handed out.
+    pub(crate) fn refuse<B>(
+        &self,
+        parts: &Parts,
+        mut admission: Admission,
+        mut rejection: Rejection,
+    ) -> Response<B>
+    where
+        R: Respond<B>,
+    {
+        self.admit(parts, &mut admission);
+        admission.notices.append(&mut rejection.notices);
+        self.admit(parts, &mut admission);
+        if rejection.is_recorded() {
+            let event = SecurityEvent::new(rejection.action(), rejection.reason())
+                .with_status(rejection.status());
+            self.sink
+                .record(&about(event, rejection.policy().map(|it| &**it), parts));
+        }
+
+        let mut response = self.respond.respond(&rejection, parts);
+        admission.receipts.settle(Outcome::Refused(&rejection));
+        response.extensions_mut().insert(Refusal {
+            action: rejection.action(),
+            status: rejection.status(),
+        });
+        let headers = response.headers_mut();
+        if let Some(delay) = rejection.retry_after()
+            && let Entry::Vacant(entry) = headers.entry(RETRY_AFTER)
+        {
+            entry.insert(retry_after(delay));
+        }
+        admission.fields.apply(headers);
+        rejection.fields.apply(headers);
+        response
+    }
+}
+
+/// Says on a response that it is a refusal of this crate: an extension for logging layers further out.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Refusal {
+    action: Action,
+    status: StatusCode,
+}
+
+impl Refusal {
+    /// Returns what happened.
+    #[must_use]
+    pub fn action(self) -> Action {
+        self.action
+    }
+
+    /// Returns the status that was decided on; a gRPC response carries another one.
+    #[must_use]
+    pub fn status(self) -> StatusCode {
+        self.status
+    }
+}
+
+fn about<'a>(
+    mut event: SecurityEvent<'a>,
+    policy: Option<&'a str>,
+    parts: &'a Parts,
+) -> SecurityEvent<'a> {
+    // The path alone: a query may hold credentials.
+    event = event.with_method(&parts.method).with_path(parts.uri.path());
+    if let Some(policy) = policy {
+        event = event.with_policy(policy);
+    }
+    if let Some(agent) = parts.headers.get(USER_AGENT) {
+        event = event.with_user_agent(agent);
+    }
+    if let Some(id) = parts.headers.get("x-request-id") {
+        event = event.with_request_id(id);
+    }
+    if let Some(context) = ClientContext::of(&parts.extensions) {
+        if let Some(client) = context.client().addr() {
+            event = event.with_client(client);
+        }
+        if let Some(peer) = context.peer().and_then(PeerAddr::ip) {
+            event = event.with_peer(peer);
+        }
+    }
+    event
+}
+
+/// Writes a delay as whole seconds, rounded up and at least 1: a client that obeys must not come too early.
+fn retry_after(delay: Duration) -> HeaderValue {
+    // RFC 9110, section 10.2.3: delay-seconds is a non-negative decimal integer.
+    let seconds = delay
+        .as_secs()
+        .saturating_add(u64::from(delay.subsec_nanos() != 0));
+    HeaderValue::from(seconds.max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(delay: Duration, expected: &str) {
+        assert_eq!(retry_after(delay), expected);
+    }
+
+    #[test]
+    fn retry_after_is_rounded_up() {
+        check(Duration::ZERO, "1");
+        check(Duration::from_nanos(1), "1");
+        check(Duration::from_millis(900), "1");
+        check(Duration::from_secs(1), "1");
+        check(Duration::from_millis(1900), "2");
+        check(Duration::from_secs(60), "60");
+    }
+}

@@ -1,0 +1,201 @@
+//! The gate as a tower layer and service.
+
+use std::{
+    any::type_name,
+    fmt, mem,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{Request, Response};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::{
+    clock::{Clock, MonotonicClock},
+    enforce::{
+        future::{ResponseFuture, Waiting},
+        gate::{Gate, Progress},
+    },
+    event::sink::{EventSink, SharedSink},
+    policy::{admission::Admission, set::PolicySet},
+    respond::{ProblemJson, Respond},
+};
+
+/// Enforces policies on every request.
+///
+/// `P` is a [`PolicySet`], `R` the [responder](Respond) that makes the response to a refused request.
+pub struct EnforceLayer<P: ?Sized, R = ProblemJson> {
+    gate: Arc<Gate<P, R>>,
+}
+
+impl<P> EnforceLayer<P> {
+    /// Creates a layer that answers refused requests with problem documents, records events in the [default
+    /// sink](SharedSink::default) and reads the monotonic clock.
+    pub fn new(policies: P) -> Self {
+        Self::shared(Arc::new(policies))
+    }
+}
+
+impl<P: ?Sized> EnforceLayer<P> {
+    /// Creates a layer from policies that are shared with others.
+    #[must_use]
+    pub fn shared(policies: Arc<P>) -> Self {
+        Self {
+            gate: Arc::new(Gate {
+                respond: ProblemJson,
+                sink: SharedSink::default(),
+                clock: Arc::new(MonotonicClock),
+                policies,
+            }),
+        }
+    }
+}
+
+impl<P: ?Sized, R: Clone> EnforceLayer<P, R> {
+    /// Sets who receives the security events. The default is [`SharedSink::default`].
+    #[must_use]
+    pub fn with_sink(self, sink: impl EventSink) -> Self {
+        self.with_shared_sink(SharedSink::new(sink))
+    }
+
+    /// Sets who receives the security events, shared with other layers.
+    #[must_use]
+    pub fn with_shared_sink(self, sink: SharedSink) -> Self {
+        Self {
+            gate: Arc::new(Gate {
+                respond: self.gate.respond.clone(),
+                sink,
+                clock: Arc::clone(&self.gate.clock),
+                policies: Arc::clone(&self.gate.policies),
+            }),
+        }
+    }
+
+    /// Sets the clock. The default is [`MonotonicClock`].
+    #[must_use]
+    pub fn with_clock(self, clock: impl Clock) -> Self {
+        Self {
+            gate: Arc::new(Gate {
+                respond: self.gate.respond.clone(),
+                sink: self.gate.sink.clone(),
+                clock: Arc::new(clock),
+                policies: Arc::clone(&self.gate.policies),
+            }),
+        }
+    }
+
+    /// Sets how refusals look. The default is [`ProblemJson`].
+    #[must_use]
+    pub fn with_responder<R2>(self, respond: R2) -> EnforceLayer<P, R2> {
+        EnforceLayer {
+            gate: Arc::new(Gate {
+                respond,
+                sink: self.gate.sink.clone(),
+                clock: Arc::clone(&self.gate.clock),
+                policies: Arc::clone(&self.gate.policies),
+            }),
+        }
+    }
+}
+
+impl<P: ?Sized, R> Clone for EnforceLayer<P, R> {
+    fn clone(&self) -> Self {
+        Self {
+            gate: Arc::clone(&self.gate),
+        }
+    }
+}
+
+impl<P: ?Sized, R> fmt::Debug for EnforceLayer<P, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        debug_gate(f, "EnforceLayer", &self.gate)
+    }
+}
+
+impl<S, P: ?Sized, R> Layer<S> for EnforceLayer<P, R> {
+    type Service = Enforce<S, P, R>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Enforce {
+            inner,
+            gate: Arc::clone(&self.gate),
+        }
+    }
+}
+
+/// The service of [`EnforceLayer`]: lets a request through to the inner service, or answers it.
+pub struct Enforce<S, P: ?Sized, R = ProblemJson> {
+    inner: S,
+    gate: Arc<Gate<P, R>>,
+}
+
+impl<S: Clone, P: ?Sized, R> Clone for Enforce<S, P, R> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            gate: Arc::clone(&self.gate),
+        }
+    }
+}
+
+impl<S, P: ?Sized, R> fmt::Debug for Enforce<S, P, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        debug_gate(f, "Enforce", &self.gate)
+    }
+}
+
+impl<S, P, R, ReqBody, ResBody> Service<Request<ReqBody>> for Enforce<S, P, R>
+where
+    // `Clone` because a decision that takes time must keep the readied inner service and leave another in its place.
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
+    P: PolicySet + ?Sized,
+    R: Respond<ResBody>,
+{
+    type Response = Response<ResBody>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S, P, R, ReqBody, ResBody>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        let (mut parts, body) = request.into_parts();
+        let mut admission = Admission::new();
+        match self.gate.check_from(0, &mut parts, &mut admission) {
+            Progress::Admitted => {
+                self.gate.admit(&parts, &mut admission);
+                let future = self.inner.call(Request::from_parts(parts, body));
+                ResponseFuture::calling(future, admission)
+            }
+            Progress::Refused(rejection) => {
+                ResponseFuture::refused(self.gate.refuse(&parts, admission, rejection))
+            }
+            Progress::Waiting { step, later } => {
+                // The readied instance is the one to be called: the clone, which is not ready, stays behind.
+                let clone = self.inner.clone();
+                ResponseFuture::waiting(Waiting {
+                    inner: mem::replace(&mut self.inner, clone),
+                    gate: Arc::clone(&self.gate),
+                    request: Request::from_parts(parts, body),
+                    admission,
+                    step,
+                    later,
+                })
+            }
+        }
+    }
+}
+
+fn debug_gate<P: ?Sized, R>(
+    f: &mut fmt::Formatter<'_>,
+    name: &str,
+    gate: &Gate<P, R>,
+) -> fmt::Result {
+    f.debug_struct(name)
+        .field("policies", &format_args!("{}", type_name::<P>()))
+        .field("respond", &format_args!("{}", type_name::<R>()))
+        .field("clock", &gate.clock)
+        .finish_non_exhaustive()
+}

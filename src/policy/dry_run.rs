@@ -1,0 +1,45 @@
+//! Observing without refusing.
+
+use crate::policy::{
+    admission::{Admission, Notice},
+    decision::{Check, Decision},
+    head::RequestHead,
+    set::PolicySet,
+};
+
+/// Makes policies observe only.
+///
+/// They run as ever and keep the same state; what they would refuse passes, and the event of the refusal is marked as not enforced.
+#[derive(Clone, Debug)]
+pub struct DryRun<P>(P);
+
+impl<P> DryRun<P> {
+    /// Wraps policies that shall observe only.
+    pub fn new(policies: P) -> Self {
+        Self(policies)
+    }
+}
+
+impl<P: PolicySet> PolicySet for DryRun<P> {
+    fn steps(&self) -> usize {
+        self.0.steps()
+    }
+
+    fn check_step(&self, step: usize, request: &RequestHead<'_>) -> Check {
+        self.0.check_step(step, request).map(observe)
+    }
+}
+
+fn observe(decision: Decision) -> Decision {
+    match decision {
+        Decision::Admit(_) => decision,
+        Decision::Reject(rejection) => {
+            let mut admission = Admission::new();
+            if rejection.is_recorded() {
+                admission.notices.push(Notice::observed(&rejection));
+            }
+            admission.notices.extend(rejection.notices);
+            Decision::Admit(admission)
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! The head of a request, as policies see it.
+
+use std::{cell::Cell, fmt, time::Instant};
+
+use http::{Extensions, HeaderMap, Method, Uri, request::Parts};
+
+use crate::{
+    client_ip::context::ClientContext,
+    clock::{Clock, MonotonicClock},
+};
+
+/// The head of a request: what a policy may look at.
+pub struct RequestHead<'a> {
+    parts: &'a Parts,
+    client: Option<&'a ClientContext>,
+    clock: &'a dyn Clock,
+    now: Cell<Option<Instant>>,
+}
+
+impl<'a> RequestHead<'a> {
+    /// Creates the head of a request whose time is read from the monotonic clock.
+    #[must_use]
+    pub fn new(parts: &'a Parts) -> Self {
+        Self::with_clock(parts, &MonotonicClock)
+    }
+
+    /// Creates the head of a request whose time is read from `clock`.
+    #[must_use]
+    pub fn with_clock(parts: &'a Parts, clock: &'a dyn Clock) -> Self {
+        Self::at(parts, clock, None)
+    }
+
+    /// Creates the head of a request whose time may have been read before.
+    pub(crate) fn at(parts: &'a Parts, clock: &'a dyn Clock, now: Option<Instant>) -> Self {
+        Self {
+            parts,
+            client: ClientContext::of(&parts.extensions),
+            clock,
+            now: Cell::new(now),
+        }
+    }
+
+    /// Returns the time, if a policy has asked for it.
+    pub(crate) fn time_read(&self) -> Option<Instant> {
+        self.now.get()
+    }
+
+    /// Returns the request's parts.
+    #[must_use]
+    pub fn parts(&self) -> &'a Parts {
+        self.parts
+    }
+
+    /// Returns the request's method.
+    #[must_use]
+    pub fn method(&self) -> &'a Method {
+        &self.parts.method
+    }
+
+    /// Returns the request's target.
+    #[must_use]
+    pub fn uri(&self) -> &'a Uri {
+        &self.parts.uri
+    }
+
+    /// Returns the request's header fields.
+    #[must_use]
+    pub fn headers(&self) -> &'a HeaderMap {
+        &self.parts.headers
+    }
+
+    /// Returns the request's extensions.
+    #[must_use]
+    pub fn extensions(&self) -> &'a Extensions {
+        &self.parts.extensions
+    }
+
+    /// Returns the resolved caller; nothing where no [`ClientIpLayer`](crate::client_ip::ClientIpLayer) ran.
+    #[must_use]
+    pub fn client(&self) -> Option<&'a ClientContext> {
+        self.client
+    }
+
+    /// Returns the time of the request, which is the same for all policies: the clock is read once.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        if let Some(now) = self.now.get() {
+            return now;
+        }
+        let now = self.clock.now();
+        self.now.set(Some(now));
+        now
+    }
+}
+
+impl fmt::Debug for RequestHead<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Header fields and the query may hold secrets.
+        f.debug_struct("RequestHead")
+            .field("method", self.method())
+            .field("path", &self.uri().path())
+            .field("client", &self.client)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http::Request;
+
+    use super::*;
+    use crate::clock::ManualClock;
+
+    #[test]
+    fn the_clock_is_read_once() {
+        let clock = ManualClock::new();
+        let (parts, ()) = Request::new(()).into_parts();
+        let head = RequestHead::with_clock(&parts, &clock);
+        let now = head.now();
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(head.now(), now);
+    }
+
+    #[test]
+    fn debug_shows_no_query_and_no_header() {
+        let (parts, ()) = Request::get("/path?token=secret")
+            .header("authorization", "secret")
+            .body(())
+            .unwrap()
+            .into_parts();
+        let shown = format!("{:?}", RequestHead::new(&parts));
+        assert!(shown.contains("/path"));
+        assert!(!shown.contains("secret"));
+    }
+}

@@ -1,0 +1,144 @@
+//! Why and how a request is refused.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderName, HeaderValue, StatusCode};
+use smallvec::SmallVec;
+
+use crate::{
+    event::model::Action,
+    policy::{
+        admission::Notice,
+        fields::{FieldMode, ResponseFields},
+    },
+};
+
+/// Why and how a request is refused. A [responder](crate::respond::Respond) makes the response of it.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Rejection {
+    action: Action,
+    status: StatusCode,
+    reason: &'static str,
+    policy: Option<Arc<str>>,
+    violated: SmallVec<[Arc<str>; 2]>,
+    problem_type: Option<&'static str>,
+    retry_after: Option<Duration>,
+    recorded: bool,
+    pub(crate) fields: ResponseFields,
+    pub(crate) notices: Vec<Notice>,
+}
+
+impl Rejection {
+    /// Creates a rejection; `reason` is a phrase that the client may read.
+    pub fn new(action: Action, status: StatusCode, reason: &'static str) -> Self {
+        Self {
+            action,
+            status,
+            reason,
+            policy: None,
+            violated: SmallVec::new(),
+            problem_type: None,
+            retry_after: None,
+            recorded: true,
+            fields: ResponseFields::new(),
+            notices: Vec::new(),
+        }
+    }
+
+    /// Names the policy that refuses.
+    pub fn with_policy(mut self, policy: Arc<str>) -> Self {
+        self.policy = Some(policy);
+        self
+    }
+
+    /// Adds the name of a violated quota, which the client may read in a problem document.
+    pub fn with_violated_policy(mut self, policy: Arc<str>) -> Self {
+        self.violated.push(policy);
+        self
+    }
+
+    /// Sets the type of the problem document, a URI. The default is `about:blank`.
+    pub fn with_problem_type(mut self, uri: &'static str) -> Self {
+        self.problem_type = Some(uri);
+        self
+    }
+
+    /// Sets the time after which the request may be admitted; the response says so in `Retry-After`.
+    pub fn with_retry_after(mut self, delay: Duration) -> Self {
+        self.retry_after = Some(delay);
+        self
+    }
+
+    /// Adds a header field to the response.
+    pub fn with_field(mut self, name: HeaderName, value: HeaderValue, mode: FieldMode) -> Self {
+        self.fields.push(name, value, mode);
+        self
+    }
+
+    /// Adds header fields to the response.
+    pub fn with_fields(mut self, fields: ResponseFields) -> Self {
+        self.fields.extend(fields);
+        self
+    }
+
+    /// Raises a further event beside that of the rejection.
+    pub fn with_notice(mut self, notice: Notice) -> Self {
+        self.notices.push(notice);
+        self
+    }
+
+    /// Raises no event of its own: one that says the same has just been recorded.
+    pub fn unrecorded(mut self) -> Self {
+        self.recorded = false;
+        self
+    }
+
+    /// Returns what happened.
+    #[must_use]
+    pub fn action(&self) -> Action {
+        self.action
+    }
+
+    /// Returns the status of the response.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// Returns why, as a phrase that the client may read.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        self.reason
+    }
+
+    /// Returns the name of the policy that refuses.
+    #[must_use]
+    pub fn policy(&self) -> Option<&Arc<str>> {
+        self.policy.as_ref().or(self.violated.first())
+    }
+
+    /// Returns the names of the violated quotas.
+    #[must_use]
+    pub fn violated_policies(&self) -> &[Arc<str>] {
+        &self.violated
+    }
+
+    /// Returns the type of the problem document.
+    #[must_use]
+    pub fn problem_type(&self) -> Option<&'static str> {
+        self.problem_type
+    }
+
+    /// Returns the time after which the request may be admitted.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// Returns whether the rejection raises an event.
+    #[must_use]
+    pub fn is_recorded(&self) -> bool {
+        self.recorded
+    }
+}
