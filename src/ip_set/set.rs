@@ -28,7 +28,6 @@ impl IpSet {
     }
 
     /// Starts a set that is put together out of texts, networks and other sets.
-    #[must_use]
     pub fn builder() -> IpSetBuilder {
         IpSetBuilder::default()
     }
