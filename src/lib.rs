@@ -7,4 +7,6 @@ pub mod enforce;
 pub mod event;
 pub mod ip_set;
 pub mod policy;
+#[cfg(feature = "rate-limit")]
+pub mod rate_limit;
 pub mod respond;
