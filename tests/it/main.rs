@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod adapters;
 mod auto_traits;
 mod contract;
 mod support;
