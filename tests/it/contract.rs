@@ -330,8 +330,8 @@ impl Body for Frames {
     }
 }
 
-fn data(text: &'static str) -> Result<Frame<Bytes>, OddError> {
-    Ok(Frame::data(Bytes::from_static(text.as_bytes())))
+fn data(text: &'static str) -> Frame<Bytes> {
+    Frame::data(Bytes::from_static(text.as_bytes()))
 }
 
 /// Reads this many frames of a tracked response, drops it, and tells after each step how receipts were settled.
@@ -368,7 +368,7 @@ const NOTHING: [&str; 0] = [];
 
 #[test]
 fn the_way_back_sees_the_end_of_a_streamed_body() {
-    let body = Frames::new([data("a"), data("b")]);
+    let body = Frames::new([Ok(data("a")), Ok(data("b"))]);
     let seen = track("GET", Response::new(body), 4);
     assert_eq!(seen, [&NOTHING[..], &[], &[], &["ended 200"], &[], &[]]);
 }
@@ -387,7 +387,7 @@ fn the_way_back_sees_the_end_of_a_body_of_known_length() {
 
 #[test]
 fn the_way_back_sees_the_end_of_a_body_whose_head_announces_the_length() {
-    let body = Frames::new([data("he"), data("llo"), data("never read")]);
+    let body = Frames::new([Ok(data("he")), Ok(data("llo")), Ok(data("never read"))]);
     let mut response = Response::new(body);
     let length = HeaderValue::from_static("5");
     response.headers_mut().insert(CONTENT_LENGTH, length);
@@ -397,7 +397,7 @@ fn the_way_back_sees_the_end_of_a_body_whose_head_announces_the_length() {
 
 #[test]
 fn the_way_back_sees_the_end_of_a_body_at_its_trailers() {
-    let body = Frames::new([data("a"), Ok(Frame::trailers(HeaderMap::new()))]);
+    let body = Frames::new([Ok(data("a")), Ok(Frame::trailers(HeaderMap::new()))]);
     let seen = track("GET", Response::new(body), 2);
     assert_eq!(seen, [&NOTHING[..], &[], &["ended 200"], &[]]);
 }
@@ -406,21 +406,21 @@ fn the_way_back_sees_the_end_of_a_body_at_its_trailers() {
 fn the_way_back_sees_a_body_that_is_not_to_be_sent_as_ended() {
     let seen = track("HEAD", Response::new(Full::<Bytes>::from("hello")), 0);
     assert_eq!(seen, [&["ended 200"][..], &[]]);
-    let mut response = Response::new(Frames::new([data("a")]));
+    let mut response = Response::new(Frames::new([Ok(data("a"))]));
     *response.status_mut() = StatusCode::NOT_MODIFIED;
     assert_eq!(track("GET", response, 0), [&["ended 304"][..], &[]]);
 }
 
 #[test]
 fn the_way_back_sees_a_body_dropped_half_way() {
-    let body = Frames::new([data("a"), data("b")]);
+    let body = Frames::new([Ok(data("a")), Ok(data("b"))]);
     let seen = track("GET", Response::new(body), 1);
     assert_eq!(seen, [&NOTHING[..], &[], &["dropped"]]);
 }
 
 #[test]
 fn the_way_back_sees_a_body_that_fails() {
-    let body = Frames::new([data("a"), Err(OddError(1))]);
+    let body = Frames::new([Ok(data("a")), Err(OddError(1))]);
     let seen = track("GET", Response::new(body), 3);
     assert_eq!(seen, [&NOTHING[..], &[], &["failed"], &[], &[]]);
 }
