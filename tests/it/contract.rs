@@ -296,6 +296,17 @@ fn the_way_back_sees_a_panic_as_dropped() {
     assert!(result.is_err());
     assert_eq!(settled.take(), ["dropped", "dropped"]);
 
+    let hello = Hello::default();
+    let in_policy = FnPolicy(|_: &RequestHead<'_>| Check::later(async { panic!("in policy") }));
+    let mut in_policy = gate((Arc::clone(&policies), in_policy)).layer(hello.clone());
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        let future = pin!(in_policy.call(request::<()>("/")));
+        poll(future).is_ready()
+    }));
+    assert!(result.is_err());
+    assert_eq!(settled.take(), ["dropped", "dropped"]);
+    assert_eq!(hello.calls(), 0);
+
     let mut in_poll = shared().layer(service_fn(|_: Request<()>| {
         poll_fn(|_| -> Poll<Result<Response<String>, Infallible>> { panic!("in poll") })
     }));
@@ -450,25 +461,28 @@ async fn nested_gates_both_see_the_end_of_the_body() {
 
 #[tokio::test]
 async fn responses_that_share_extensions_do_not_share_receipts() {
-    let settled = Settled::default();
-    let layer = gate(settled.policy(Until::BodyEnd));
-    let first = layer.layer(Hello::default());
-    let first = first.oneshot(request::<()>("/")).await.unwrap();
+    let (outer, inner) = (Settled::default(), Settled::default());
+    let service = gate(inner.policy(Until::BodyEnd)).layer(Hello::default());
+    let first = service.oneshot(request::<()>("/")).await.unwrap();
     // As a cache would do it.
     let kept = first.extensions().clone();
-    let tracked = TrackBodyLayer::new().layer(service_fn(|_: Request<()>| {
-        let (mut head, body) = Response::new(Full::<Bytes>::from("x")).into_parts();
-        head.extensions = kept.clone();
-        ready(Ok::<_, Infallible>(Response::from_parts(head, body)))
-    }));
-    let second = tracked.oneshot(request("/")).await.unwrap();
-    drop(second);
-    assert_eq!(settled.take(), ["dropped"]);
-    drop((first, kept));
-    assert!(settled.take().is_empty());
+    let cache = service_fn(|_: Request<()>| {
+        let mut response = Response::new(String::new());
+        *response.extensions_mut() = kept.clone();
+        ready(Ok::<_, Infallible>(response))
+    });
+    let service = gate(outer.policy(Until::BodyEnd)).layer(cache);
+    let one = service.clone().oneshot(request("/")).await.unwrap();
+    let other = service.clone().oneshot(request("/")).await.unwrap();
+    drop(one);
+    assert_eq!(outer.take(), ["dropped"]);
+    drop(other);
+    assert_eq!(outer.take(), ["dropped"]);
+    drop((service, first));
+    assert_eq!(inner.take(), ["dropped"]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_way_back_sees_the_refusal_of_a_policy_further_in() {
     let settled = Settled::default();
     let layer = gate((
@@ -485,6 +499,12 @@ async fn the_way_back_sees_the_refusal_of_a_policy_further_in() {
     let service = gate(settled.policy(Until::Head)).layer(gate(Refuse).layer(Hello::default()));
     service.oneshot(request::<()>("/")).await.unwrap();
     assert_eq!(settled.take(), ["answered 429"]);
+
+    // Nor does it matter that the refusal takes time.
+    let policies = (settled.policy(Until::Head), later(|| rejection().into()));
+    let service = gate(policies).layer(Hello::default());
+    service.oneshot(request::<()>("/")).await.unwrap();
+    assert_eq!(settled.take(), ["refused 429"]);
 }
 
 #[tokio::test]
