@@ -35,7 +35,8 @@ impl SecurityLayer {
     ///
     /// # Example
     ///
-    /// ```
+    #[cfg_attr(feature = "rate-limit", doc = "```")]
+    #[cfg_attr(not(feature = "rate-limit"), doc = "```ignore")]
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// use std::{convert::Infallible, net::SocketAddr};
     /// use http::{Request, Response};

@@ -10,4 +10,6 @@
 mod adapters;
 mod auto_traits;
 mod contract;
+#[cfg(all(feature = "axum", feature = "rate-limit"))]
+mod facade;
 mod support;
