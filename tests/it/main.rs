@@ -11,3 +11,4 @@ mod adapters;
 mod auto_traits;
 mod contract;
 mod support;
+mod way_back;
