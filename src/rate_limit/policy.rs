@@ -3,6 +3,7 @@
 use http::StatusCode;
 
 use crate::{
+    client_ip::context::ClientContext,
     event::model::Action,
     policy::{decision::Check, head::RequestHead, rejection::Rejection, set::Policy},
     rate_limit::{limiter::RateLimiter, set::QuotaSet, verdict::Retry},
@@ -22,7 +23,7 @@ impl RateLimit {
 
 impl Policy for RateLimit {
     fn check(&self, request: &RequestHead<'_>) -> Check {
-        let key = request.client().map(|context| context.client());
+        let key = request.client().map(ClientContext::client);
         let verdict = self.0.check_at(&key, 1, request.now());
         if verdict.is_admitted() {
             return Check::admit();

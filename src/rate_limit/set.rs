@@ -269,6 +269,10 @@ mod tests {
     use super::*;
 
     #[track_caller]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a table reads better by value"
+    )]
     fn check(quotas: impl IntoIterator<Item = Quota>, expected: Option<Kind>) {
         let found = QuotaSet::new(quotas).err().map(|it| it.0);
         assert_eq!(found, expected);
