@@ -13,3 +13,4 @@ mod contract;
 #[cfg(all(feature = "axum", feature = "rate-limit"))]
 mod facade;
 mod support;
+mod way_back;
