@@ -7,4 +7,9 @@ pub mod enforce;
 pub mod event;
 pub mod ip_set;
 pub mod policy;
+#[cfg(feature = "rate-limit")]
+pub mod rate_limit;
 pub mod respond;
+pub mod security;
+
+pub use self::security::SecurityLayer;
