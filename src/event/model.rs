@@ -62,6 +62,8 @@ pub enum Action {
     InFlightExceeded,
     /// The client's address is on the deny list.
     IpBlocked,
+    /// An entry of a list has bits set behind its prefix and was read as the network around it.
+    IpListEntryMasked,
     /// A list of addresses could not be reloaded; the old one stays.
     IpListReloadFailed,
     /// A list of addresses was reloaded.
@@ -120,6 +122,7 @@ impl Action {
             Self::HttpsRequired => "https_required",
             Self::InFlightExceeded => "in_flight_exceeded",
             Self::IpBlocked => "ip_blocked",
+            Self::IpListEntryMasked => "ip_list_entry_masked",
             Self::IpListReloadFailed => "ip_list_reload_failed",
             Self::IpListReloaded => "ip_list_reloaded",
             Self::IpNotAllowed => "ip_not_allowed",
@@ -162,6 +165,7 @@ impl Action {
             Self::HostMalformed | Self::HostNotServed => "host",
             Self::InFlightExceeded => "in_flight",
             Self::IpBlocked
+            | Self::IpListEntryMasked
             | Self::IpListReloadFailed
             | Self::IpListReloaded
             | Self::IpNotAllowed => "ip_filter",

@@ -135,6 +135,15 @@ impl IpSet {
     }
 }
 
+/// Sets are equal that cover the same addresses by the same entries.
+impl PartialEq for IpSet {
+    fn eq(&self, other: &Self) -> bool {
+        self.v4 == other.v4 && self.v6 == other.v6
+    }
+}
+
+impl Eq for IpSet {}
+
 impl Default for IpSet {
     fn default() -> Self {
         Self::empty()

@@ -1,10 +1,10 @@
 //! Section J: what holds whatever is sent.
 
 use http::{HeaderName, HeaderValue};
-use palisade::client_ip::{ClientIp, ClientIpSource, PeerAddr, TrustedProxies};
+use palisade::client_ip::{ClientIp, ClientIpSource, TrustedProxies};
 use proptest::{collection::vec, prelude::*};
 
-use super::{headers, proxies, resolve};
+use super::{headers, peer, proxies, resolve};
 
 const NAMES: [&str; 8] = [
     "forwarded",
@@ -71,16 +71,12 @@ fn named(lines: &[(usize, Vec<u8>)]) -> Vec<(&'static str, &[u8])> {
         .collect()
 }
 
-fn tcp(addr: &str) -> Option<PeerAddr> {
-    Some(PeerAddr::Tcp(addr.parse().unwrap()))
-}
-
 proptest! {
     /// J09.
     #[test]
     fn an_untrusted_peer_is_the_client(lines in lines()) {
         for source in sources(&proxies("10.0.0.0/8")) {
-            let client = resolve(&source, tcp("203.0.113.7:80"), headers(&named(&lines)));
+            let client = resolve(&source, peer("203.0.113.7:80"), headers(&named(&lines)));
             prop_assert_eq!(client, ClientIp::Known("203.0.113.7".parse().unwrap()));
         }
     }
@@ -92,7 +88,7 @@ proptest! {
         let proxied = [&["203.0.113.7"], &*hops].concat().join(", ");
         let line = [&*before, b",", proxied.as_bytes()].concat();
         let source = ClientIpSource::XForwardedFor(proxies("10.0.0.0/8"));
-        let client = resolve(&source, tcp("10.0.0.1:80"), headers(&[("x-forwarded-for", &line)]));
+        let client = resolve(&source, peer("10.0.0.1:80"), headers(&[("x-forwarded-for", &line)]));
         prop_assert_eq!(client, ClientIp::Known("203.0.113.7".parse().unwrap()));
     }
 
@@ -107,7 +103,7 @@ proptest! {
                 "forwarded" => ClientIpSource::Forwarded(trusted),
                 _ => ClientIpSource::XForwardedFor(trusted),
             };
-            let client = resolve(&source, tcp("10.0.0.1:80"), headers(&lines));
+            let client = resolve(&source, peer("10.0.0.1:80"), headers(&lines));
             prop_assert_eq!(client, ClientIp::Known("203.0.113.7".parse().unwrap()));
         }
     }
@@ -120,11 +116,11 @@ proptest! {
             (ClientIpSource::XForwardedFor(proxies("10.0.0.0/8")), "x-forwarded-for"),
             (ClientIpSource::Header(HeaderName::from_static("x-real-ip"), proxies("10.0.0.0/8")), "x-real-ip"),
         ] {
-            let alone = resolve(&source, tcp("10.0.0.1:80"), headers(&[(own_name, &own)]));
+            let alone = resolve(&source, peer("10.0.0.1:80"), headers(&[(own_name, &own)]));
             let mut lines = named(&others);
             lines.retain(|(name, _)| *name != own_name);
             lines.insert(lines.len() / 2, (own_name, &own));
-            let among = resolve(&source, tcp("10.0.0.1:80"), headers(&lines));
+            let among = resolve(&source, peer("10.0.0.1:80"), headers(&lines));
             prop_assert_eq!(alone, among);
         }
     }
@@ -134,13 +130,13 @@ proptest! {
     fn every_answer_is_canonical(lines in lines()) {
         for trusted in [proxies("10.0.0.0/8"), TrustedProxies::hops(2).unwrap()] {
             for source in sources(&trusted) {
-                let client = resolve(&source, tcp("10.0.0.1:80"), headers(&named(&lines)));
+                let client = resolve(&source, peer("10.0.0.1:80"), headers(&named(&lines)));
                 let Some(addr) = client.addr() else { continue };
                 prop_assert_eq!(addr.to_canonical(), addr);
                 let again = addr.to_string();
                 HeaderValue::from_str(&again).unwrap();
                 let source = ClientIpSource::XForwardedFor(TrustedProxies::hops(1).unwrap());
-                let again = resolve(&source, tcp("10.0.0.1:80"), headers(&[("x-forwarded-for", again.as_bytes())]));
+                let again = resolve(&source, peer("10.0.0.1:80"), headers(&[("x-forwarded-for", again.as_bytes())]));
                 prop_assert_eq!(again, ClientIp::Known(addr));
             }
         }
