@@ -205,7 +205,10 @@ fn a_watcher_reloads_when_it_is_told_to() {
     } = Fixture::new("192.0.2.1\n");
     let list = file.list();
     let watcher = IpListWatcher::spawn([file], Duration::from_secs(3_600)).unwrap();
-    fs::write(dir.path().join("list.txt"), "192.0.2.2\n").unwrap();
+    // The watcher may be reading already, and must not see half of a file.
+    let new = dir.path().join("new.txt");
+    fs::write(&new, "192.0.2.2\n").unwrap();
+    fs::rename(new, dir.path().join("list.txt")).unwrap();
     watcher.reload();
     assert!(events.recv().unwrap().starts_with("ip_list_reloaded"));
     assert!(list.contains("192.0.2.2".parse().unwrap()));

@@ -2,6 +2,7 @@
 
 mod forwarded;
 mod hops;
+mod layer;
 mod properties;
 mod scheme;
 mod single_header;
