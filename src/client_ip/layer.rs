@@ -12,7 +12,7 @@ use tower_service::Service;
 use crate::{
     client_ip::{
         peer::{PeerAddr, PeerSource},
-        resolve::{Clean, Resolver},
+        resolve::{Clean, MissingPeer, Resolver},
         scheme::SchemeSource,
         source::ClientIpSource,
     },
@@ -67,6 +67,7 @@ impl ClientIpLayer {
                 peer: PeerSource::default(),
                 sink: SharedSink::default(),
                 clean: Clean::Keep,
+                missing_peer: MissingPeer::Record,
             }),
         }
     }
@@ -109,6 +110,12 @@ impl ClientIpLayer {
     #[must_use]
     pub fn without_untrusted_headers(mut self) -> Self {
         self.resolver_mut().clean = Clean::Remove;
+        self
+    }
+
+    /// Leaves it to the policies further in to say that the peer is missing.
+    pub(crate) fn leaving_missing_peer(mut self) -> Self {
+        self.resolver_mut().missing_peer = MissingPeer::Leave;
         self
     }
 

@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderName, header::USER_AGENT, request::Parts};
 
 use crate::{
     client_ip::{
-        context::{ClientContext, ClientIp},
+        context::{ClientContext, ClientIp, UnknownReason},
         peer::{PeerAddr, PeerSource},
         proxies::TrustedProxies,
         scheme::{SchemeOrigin, SchemeSource},
@@ -24,6 +24,14 @@ pub(crate) struct Resolver {
     pub(crate) peer: PeerSource,
     pub(crate) sink: SharedSink,
     pub(crate) clean: Clean,
+    pub(crate) missing_peer: MissingPeer,
+}
+
+/// Whether a missing peer raises an event here, or a policy further in says it better.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum MissingPeer {
+    Leave,
+    Record,
 }
 
 /// Whether forwarding headers that nobody vouches for are taken out of requests.
@@ -66,6 +74,9 @@ impl Resolver {
             }
         };
         match (context.client(), self.source.header()) {
+            (ClientIp::Unknown(unknown), _)
+                if unknown.reason() == UnknownReason::MissingPeer
+                    && self.missing_peer == MissingPeer::Leave => {}
             (ClientIp::Unknown(unknown), header) => {
                 let action = if unknown.reason().is_malformed() {
                     Action::ForwardedHeaderMalformed

@@ -9,4 +9,5 @@
 )]
 
 mod client_ip;
+mod ip_filter;
 mod ip_list;
