@@ -68,6 +68,7 @@ pub mod client_ip;
 pub mod clock;
 pub mod enforce;
 pub mod event;
+pub mod ip_filter;
 pub mod ip_set;
 pub mod policy;
 #[cfg(feature = "rate-limit")]
