@@ -10,3 +10,6 @@ pub mod policy;
 #[cfg(feature = "rate-limit")]
 pub mod rate_limit;
 pub mod respond;
+pub mod security;
+
+pub use self::security::SecurityLayer;
