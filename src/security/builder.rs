@@ -129,7 +129,13 @@ impl<R: Clone> SecurityBuilder<R> {
         let policies = SecurityPolicies {
             rate_limit: QuotaSet::gather(self.quotas)
                 .into_iter()
-                .map(RateLimit::new)
+                .map(|quotas| {
+                    let builder = RateLimit::builder(quotas);
+                    match &self.clock {
+                        Some(clock) => builder.shared_clock(Arc::clone(clock)).sound(),
+                        None => builder.sound(),
+                    }
+                })
                 .collect(),
             ..self.policies
         };
