@@ -5,6 +5,7 @@ pub mod client_ip;
 pub mod clock;
 pub mod enforce;
 pub mod event;
+pub mod host;
 pub mod ip_set;
 pub mod policy;
 pub mod respond;
