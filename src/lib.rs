@@ -6,6 +6,7 @@ pub mod clock;
 pub mod enforce;
 pub mod event;
 pub mod host;
+pub mod https;
 pub mod ip_set;
 pub mod policy;
 pub mod respond;

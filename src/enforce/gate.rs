@@ -108,7 +108,10 @@ impl<P: PolicySet + ?Sized, R> Gate<P, R> {
     pub(crate) fn admit(&self, parts: &Parts, admission: &mut Admission) {
         for notice in admission.notices.drain(..) {
             let event = SecurityEvent::new(notice.action(), notice.reason());
-            let event = about(event, notice.policy().map(|it| &**it), parts);
+            let mut event = about(event, notice.policy().map(|it| &**it), parts);
+            if let Some(fingerprint) = notice.fingerprint() {
+                event = event.with_fingerprint(fingerprint);
+            }
             let event = if notice.enforced() {
                 event
             } else {

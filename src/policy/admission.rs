@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::Extensions;
 
 use crate::{
-    event::model::Action,
+    event::{fingerprint::Fingerprint, model::Action},
     policy::{
         fields::{FieldMode, ResponseFields},
         receipt::{Receipt, Receipts, Until},
@@ -85,6 +85,7 @@ pub struct Notice {
     action: Action,
     reason: &'static str,
     policy: Option<Arc<str>>,
+    fingerprint: Option<Fingerprint>,
     enforced: bool,
 }
 
@@ -95,6 +96,7 @@ impl Notice {
             action,
             reason,
             policy: None,
+            fingerprint: None,
             enforced: true,
         }
     }
@@ -105,12 +107,19 @@ impl Notice {
         self
     }
 
+    /// Sets the fingerprint of the credential that it is about.
+    pub fn with_fingerprint(mut self, fingerprint: Fingerprint) -> Self {
+        self.fingerprint = Some(fingerprint);
+        self
+    }
+
     /// Creates the notice of a rejection that is not enforced.
     pub(crate) fn observed(rejection: &Rejection) -> Self {
         Self {
             action: rejection.action(),
             reason: rejection.reason(),
             policy: rejection.policy().cloned(),
+            fingerprint: None,
             enforced: false,
         }
     }
@@ -131,6 +140,12 @@ impl Notice {
     #[must_use]
     pub fn policy(&self) -> Option<&Arc<str>> {
         self.policy.as_ref()
+    }
+
+    /// Returns the fingerprint of the credential that it is about.
+    #[must_use]
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        self.fingerprint
     }
 
     /// Returns `false` where a refusal was only observed.
