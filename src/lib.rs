@@ -10,3 +10,4 @@ pub mod https;
 pub mod ip_set;
 pub mod policy;
 pub mod respond;
+pub mod response_headers;
