@@ -9,5 +9,10 @@ pub mod host;
 pub mod https;
 pub mod ip_set;
 pub mod policy;
+#[cfg(feature = "rate-limit")]
+pub mod rate_limit;
 pub mod respond;
 pub mod response_headers;
+pub mod security;
+
+pub use self::security::SecurityLayer;

@@ -1,1 +1,5 @@
 //! The integration tests: one binary, a module per concern.
+
+mod host;
+mod https;
+mod response_headers;
