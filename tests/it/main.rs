@@ -3,3 +3,4 @@
 mod host;
 mod https;
 mod response_headers;
+mod tls;
