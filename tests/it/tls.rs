@@ -1,11 +1,9 @@
 //! The example's TLS, with real clients: the mark of the connection goes all the way to the HTTPS check.
 
-use std::{fs, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{fs, net::SocketAddr, path::PathBuf};
 
 use axum::{Router, body::Body, routing::get};
-use bytes::Bytes;
 use http::{Request, Response, Version};
-use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
@@ -17,17 +15,16 @@ use palisade::{
     https::{Hsts, Https, HttpsLayer, RedirectTarget},
 };
 use rustls::{
-    ClientConfig, RootCertStore, SupportedProtocolVersion,
-    crypto::ring,
-    pki_types::{CertificateDer, ServerName},
+    pki_types::CertificateDer,
     version::{TLS12, TLS13},
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
-use tokio_rustls::{TlsConnector, client::TlsStream};
 use tower::ServiceExt;
+
+use crate::clients::{ask_1, ask_2, handshake};
 
 #[path = "../../examples/api/tls.rs"]
 #[expect(
@@ -117,53 +114,6 @@ async fn connect(
     let _ = Builder::new(TokioExecutor::new())
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
         .await;
-}
-
-/// Makes the handshake of a client that trusts one certificate.
-async fn handshake(
-    address: SocketAddr,
-    trusted: &CertificateDer<'static>,
-    protocol: &[u8],
-    versions: &[&'static SupportedProtocolVersion],
-) -> std::io::Result<TlsStream<TcpStream>> {
-    let mut roots = RootCertStore::empty();
-    roots.add(trusted.clone()).unwrap();
-    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_protocol_versions(versions)
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![protocol.to_vec()];
-    let stream = TcpStream::connect(address).await.unwrap();
-    let name = ServerName::try_from("api.example.com").unwrap();
-    TlsConnector::from(Arc::new(config))
-        .connect(name, stream)
-        .await
-}
-
-async fn ask_1(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    target: &str,
-) -> Response<Incoming> {
-    let io = TokioIo::new(stream);
-    let (mut client, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
-    tokio::spawn(connection);
-    let request = Request::get(target).header("host", "api.example.com");
-    let request = request.body(Empty::<Bytes>::new()).unwrap();
-    client.send_request(request).await.unwrap()
-}
-
-async fn ask_2(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    target: &str,
-) -> Response<Incoming> {
-    let io = TokioIo::new(stream);
-    let (mut client, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io)
-        .await
-        .unwrap();
-    tokio::spawn(connection);
-    let request = Request::get(target).body(Empty::<Bytes>::new()).unwrap();
-    client.send_request(request).await.unwrap()
 }
 
 fn https() -> Https {
@@ -307,8 +257,6 @@ fn errors_name_the_file_and_show_no_key() {
 #[tokio::test]
 async fn old_versions_are_refused() {
     // A client that offers TLS 1.1 at most, byte by byte: this library knows none so old.
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
     let (files, _) = Files::new();
     let address = serve(https(), Some(files.load().unwrap())).await;
     let mut hello = vec![0x03, 0x02]; // client_version: TLS 1.1
