@@ -10,7 +10,7 @@ use std::{
 use http::{HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
 
-use crate::event::sanitize::sanitize;
+use crate::event::{fingerprint::Fingerprint, sanitize::sanitize};
 
 /// Sequence number of the next event of this process.
 static SEQUENCE: AtomicU64 = AtomicU64::new(0);
@@ -254,6 +254,7 @@ pub struct SecurityEvent<'a> {
     user_agent: Option<Cow<'a, [u8]>>,
     request_id: Option<Cow<'a, [u8]>>,
     status: Option<StatusCode>,
+    fingerprint: Option<Fingerprint>,
     count: Option<u64>,
     start: Option<SystemTime>,
     end: Option<SystemTime>,
@@ -277,6 +278,7 @@ impl<'a> SecurityEvent<'a> {
             user_agent: None,
             request_id: None,
             status: None,
+            fingerprint: None,
             count: None,
             start: None,
             end: None,
@@ -346,6 +348,12 @@ impl<'a> SecurityEvent<'a> {
     /// Sets the status the request was answered with.
     pub fn with_status(mut self, status: StatusCode) -> Self {
         self.status = Some(status);
+        self
+    }
+
+    /// Sets the fingerprint of the credential that the event is about.
+    pub fn with_fingerprint(mut self, fingerprint: Fingerprint) -> Self {
+        self.fingerprint = Some(fingerprint);
         self
     }
 
@@ -446,6 +454,12 @@ impl<'a> SecurityEvent<'a> {
         self.status
     }
 
+    /// Returns the fingerprint of the credential that the event is about.
+    #[must_use]
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        self.fingerprint
+    }
+
     /// Returns how many occurrences the event stands for, where it is a summary.
     #[must_use]
     pub fn count(&self) -> Option<u64> {
@@ -496,6 +510,7 @@ impl<'a> SecurityEvent<'a> {
                 .request_id
                 .map(|it| Cow::Owned(sanitize_bytes(&it).into_owned().into_bytes())),
             status: self.status,
+            fingerprint: self.fingerprint,
             count: self.count,
             start: self.start,
             end: self.end,

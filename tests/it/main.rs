@@ -4,6 +4,7 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::type_complexity,
     clippy::unwrap_used,
     reason = "a test fails by panicking"
 )]
@@ -11,10 +12,16 @@
 mod adapters;
 mod auto_traits;
 mod client_ip;
+mod clients;
 mod contract;
 #[cfg(all(feature = "axum", feature = "rate-limit"))]
 mod facade;
+mod host;
+mod https;
 mod ip_filter;
 mod ip_list;
+mod nginx;
+mod response_headers;
 mod support;
+mod tls;
 mod way_back;
