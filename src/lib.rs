@@ -5,5 +5,6 @@ pub mod client_ip;
 pub mod clock;
 pub mod enforce;
 pub mod event;
+pub mod metrics;
 pub mod policy;
 pub mod respond;

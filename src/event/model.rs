@@ -498,11 +498,7 @@ impl<'a> SecurityEvent<'a> {
     /// Returns the ECS `event.type` values: what was only observed was not denied.
     #[must_use]
     pub fn ecs_types(&self) -> &'static [&'static str] {
-        match self.action.ecs_types() {
-            ["access", "denied"] if !self.enforced => &["access", "info"],
-            ["denied"] if !self.enforced => &["info"],
-            types => types,
-        }
+        self.action.types_where(self.enforced)
     }
 
     /// Returns the ECS `event.outcome`: a refusal that was only observed has none.

@@ -202,6 +202,14 @@ impl Action {
         self.schema().types
     }
 
+    pub(crate) fn types_where(self, enforced: bool) -> &'static [&'static str] {
+        match self.ecs_types() {
+            ["access", "denied"] if !enforced => &["access", "info"],
+            ["denied"] if !enforced => &["info"],
+            types => types,
+        }
+    }
+
     /// Returns the ECS `event.outcome` of the action where it is enforced; a correct refusal is a `success`.
     #[must_use]
     pub fn ecs_outcome(self) -> Option<&'static str> {
