@@ -184,7 +184,7 @@ pub(crate) struct Endpoint<'a> {
     pub(crate) address: Option<Cow<'a, str>>,
 }
 
-impl<'a> Endpoint<'a> {
+impl Endpoint<'_> {
     pub(crate) fn of(address: Option<&EventAddress<'_>>) -> Self {
         let Some(address) = address else {
             return Self::default();

@@ -71,7 +71,7 @@ pub(crate) fn describe(name: &'static str) {
     match name {
         names::DECISIONS_TOTAL => describe_counter!(name, "Decisions of policies."),
         names::ENFORCED => {
-            describe_gauge!(name, "Whether a policy enforces (1) or only observes (0).")
+            describe_gauge!(name, "Whether a policy enforces (1) or only observes (0).");
         }
         names::EVENTS_TOTAL => describe_counter!(name, "Security events, before flood control."),
         names::EVENTS_SUPPRESSED_TOTAL => {
