@@ -67,8 +67,10 @@ impl EcsLines {
             line.object("ecs", |ecs| ecs.text("version", Some(VERSION)));
             line.object("event", |event| record.write_event(event));
             line.object("rule", |rule| {
+                rule.text("id", record.rule.as_deref());
                 rule.text("name", record.policy.as_deref());
                 rule.text("ruleset", record.layer.as_deref());
+                rule.text("version", record.generation.map(|it| it.to_string()));
             });
             line.object("client", |client| record.client.write(client));
             line.object("source", |source| record.peer.write(source));
@@ -117,6 +119,8 @@ pub(crate) struct Record<'a> {
     pub(crate) count: Option<u64>,
     pub(crate) start: Option<Cow<'a, str>>,
     pub(crate) end: Option<Cow<'a, str>>,
+    pub(crate) rule: Option<Cow<'a, str>>,
+    pub(crate) generation: Option<u64>,
     pub(crate) policy: Option<Cow<'a, str>>,
     pub(crate) layer: Option<Cow<'a, str>>,
     pub(crate) client: Endpoint<'a>,
@@ -146,6 +150,8 @@ impl<'a> Record<'a> {
             count: event.count(),
             start: event.start().map(|it| rfc3339(it).into()),
             end: event.end().map(|it| rfc3339(it).into()),
+            rule: event.rule().map(|it| it.to_string().into()),
+            generation: event.generation(),
             policy: event.policy().map(Cow::Borrowed),
             layer: Some(event.action().layer().into()),
             client: Endpoint::of(event.client_address()),

@@ -140,6 +140,8 @@ impl Fields {
             count: self.number("event.count"),
             start: self.text("event.start"),
             end: self.text("event.end"),
+            rule: self.text("rule.id"),
+            generation: self.number("rule.version"),
             policy: self.text("rule.name"),
             layer: self.text("rule.ruleset"),
             client: Endpoint {

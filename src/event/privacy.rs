@@ -1,5 +1,7 @@
 //! How much of an address events show.
 
+use ipnet::IpNet;
+
 #[cfg(feature = "privacy")]
 use crate::event::address_key::AddressKey;
 use crate::event::{address::EventAddress, model::SecurityEvent, sink::EventSink};
@@ -37,7 +39,8 @@ impl AddressPrivacy {
     }
 }
 
-/// Puts [`AddressPrivacy`] before a sink. It changes the addresses of client and peer in every event, summaries and bans included.
+/// Puts [`AddressPrivacy`] before a sink. It changes the addresses of client and peer in every event, summaries and bans
+/// included, and leaves out the entry of a list that decided where it would tell more than they do.
 ///
 /// Flood control belongs outside of it, where it still tells one client from another.
 ///
@@ -61,6 +64,15 @@ impl<S: EventSink> PrivacySink<S> {
     /// Puts privacy before a sink.
     pub fn new(privacy: AddressPrivacy, sink: S) -> Self {
         Self { privacy, sink }
+    }
+
+    /// Returns whether so many addresses are in the network that it says no more than a cut address.
+    fn hides(&self, network: IpNet) -> bool {
+        match (&self.privacy, network) {
+            (AddressPrivacy::Truncated { v4, .. }, IpNet::V4(it)) => it.prefix_len() <= *v4,
+            (AddressPrivacy::Truncated { v6, .. }, IpNet::V6(it)) => it.prefix_len() <= *v6,
+            _ => false,
+        }
     }
 
     fn shown(&self, address: &EventAddress<'_>) -> Option<EventAddress<'static>> {
@@ -93,6 +105,9 @@ impl<S: EventSink> EventSink for PrivacySink<S> {
         let client = event.client_address().and_then(|it| self.shown(it));
         let peer = event.peer_address().and_then(|it| self.shown(it));
         let mut event = event.clone().without_addresses();
+        if !event.rule().is_some_and(|rule| self.hides(rule)) {
+            event = event.without_rule();
+        }
         if let Some(client) = client {
             event = event.with_client_address(client);
         }

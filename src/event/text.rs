@@ -74,6 +74,12 @@ impl LineFormat for TextLines {
                 let _ = write!(line, " {name}={}", rfc3339(time));
             }
         }
+        if let Some(rule) = event.rule() {
+            let _ = write!(line, " rule={rule}");
+        }
+        if let Some(generation) = event.generation() {
+            let _ = write!(line, " generation={generation}");
+        }
         quote(line, "policy", event.policy());
         quote(line, "reason", Some(event.reason()));
         quote(line, "method", event.method());

@@ -35,6 +35,7 @@ macro_rules! write_at {
             let owasp = event.owasp();
             let start = event.start().map(rfc3339);
             let end = event.end().map(rfc3339);
+            let rule = event.rule().map(|it| it.to_string());
             // `event!` takes dotted first fields after `target:`, which `warn!` and its siblings refuse.
             event!(
                 target: "palisade::security",
@@ -51,6 +52,8 @@ macro_rules! write_at {
                 event.end = end.as_deref(),
                 rule.ruleset = event.action().layer(),
                 rule.name = event.policy(),
+                rule.id = rule.as_deref(),
+                rule.version = event.generation(),
                 labels.enforced = event.enforced(),
                 labels.owasp = owasp.as_deref(),
                 labels.suppressed = event.suppressed().map(|it| it.as_str()),

@@ -41,10 +41,12 @@ fn observe(decision: Decision) -> Decision {
         Decision::Reject(rejection) => {
             let mut admission = Admission::new();
             admission.observed = true;
-            if rejection.is_recorded() {
-                admission.notices.push(Notice::observed(&rejection));
-            }
-            admission.notices.extend(rejection.notices);
+            let observed = rejection
+                .is_recorded()
+                .then(|| Notice::observed(&rejection));
+            // The order is that of a refusal which is enforced.
+            admission.notices = rejection.notices;
+            admission.notices.extend(observed);
             Decision::Admit(admission)
         }
     }

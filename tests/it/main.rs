@@ -1,11 +1,26 @@
 //! The integration tests: one binary, a module per concern.
 #![allow(
+    clippy::allow_attributes,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
-    clippy::allow_attributes,
-    reason = "a test that fails panics"
+    reason = "a test fails by panicking"
 )]
 
+mod adapters;
+mod auto_traits;
+mod client_ip;
+mod contract;
+#[cfg(all(
+    feature = "metrics",
+    feature = "privacy",
+    feature = "tracing-subscriber"
+))]
 mod event;
+#[cfg(all(feature = "axum", feature = "rate-limit"))]
+mod facade;
+mod ip_filter;
+mod ip_list;
+mod support;
+mod way_back;

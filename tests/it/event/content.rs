@@ -303,6 +303,8 @@ pub(crate) fn all_events() -> Vec<SecurityEvent<'static>> {
             .with_request_id(&agent)
             .with_status(http::StatusCode::FORBIDDEN)
             .with_count(3)
+            .with_rule("203.0.113.0/24".parse().unwrap())
+            .with_generation(2)
             .with_span(start, Some(start + Duration::from_millis(1)))
             .with_suppressed(Action::IpBlocked)
             .into_owned();
@@ -396,7 +398,9 @@ const FIELDS: &[&str] = &[
     "log.level",
     "log.logger",
     "message",
+    "rule.id",
     "rule.name",
+    "rule.version",
     "rule.ruleset",
     "service.name",
     "source.address",

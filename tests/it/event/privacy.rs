@@ -124,6 +124,28 @@ fn i14_no_unkeyed_hash_is_shown() {
 }
 
 #[test]
+fn the_entry_of_a_list_tells_no_more_than_the_address() {
+    let rule = |privacy, rule: &str| {
+        let events = Collector::default();
+        let event = event(CLIENT).with_rule(rule.parse().unwrap());
+        PrivacySink::new(privacy, events.clone()).record(&event);
+        events.take()[0].rule().map(|it| it.to_string())
+    };
+    let truncated = AddressPrivacy::truncated;
+    assert_eq!(rule(truncated(), "203.0.113.7/32"), None);
+    assert_eq!(
+        rule(truncated(), "203.0.113.0/24").as_deref(),
+        Some("203.0.113.0/24")
+    );
+    assert_eq!(rule(truncated(), "2001:db8::/64"), None);
+    assert_eq!(rule(AddressPrivacy::Omitted, "203.0.113.0/24"), None);
+    assert_eq!(
+        rule(AddressPrivacy::Full, "203.0.113.7/32").as_deref(),
+        Some("203.0.113.7/32")
+    );
+}
+
+#[test]
 fn a_token_stands_in_no_field_that_wants_an_address() {
     let events = Collector::default();
     let key = AddressKey::rotating(Duration::from_secs(1)).unwrap();
