@@ -72,6 +72,7 @@ pub mod host;
 pub mod https;
 pub mod ip_filter;
 pub mod ip_set;
+pub mod metrics;
 pub mod policy;
 #[cfg(feature = "rate-limit")]
 pub mod rate_limit;

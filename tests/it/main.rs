@@ -14,6 +14,12 @@ mod auto_traits;
 mod client_ip;
 mod clients;
 mod contract;
+#[cfg(all(
+    feature = "metrics",
+    feature = "privacy",
+    feature = "tracing-subscriber"
+))]
+mod event;
 #[cfg(all(feature = "axum", feature = "rate-limit"))]
 mod facade;
 mod host;
