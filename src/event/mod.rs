@@ -18,8 +18,11 @@
 //! sink.record(&SecurityEvent::new(Action::RateLimitExceeded, "quota exceeded").with_path("/login\nforged"));
 //! ```
 
+pub(crate) mod address;
 pub(crate) mod model;
+pub(crate) mod owasp;
 pub(crate) mod sanitize;
+pub(crate) mod schema;
 pub(crate) mod sink;
 #[cfg(feature = "tracing")]
 pub(crate) mod tracing;
@@ -27,6 +30,7 @@ pub(crate) mod tracing;
 #[cfg(feature = "tracing")]
 pub use self::tracing::TracingSink;
 pub use self::{
+    address::EventAddress,
     model::{Action, SecurityEvent, Severity},
     sink::{EventSink, NullSink, SharedSink},
 };
