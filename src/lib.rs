@@ -6,5 +6,7 @@ pub mod clock;
 pub mod enforce;
 pub mod event;
 pub mod ip_set;
+#[cfg(feature = "jail")]
+pub mod jail;
 pub mod policy;
 pub mod respond;

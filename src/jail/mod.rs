@@ -1,0 +1,28 @@
+//! Automatic bans.
+
+pub(crate) mod ban;
+pub(crate) mod ban_time;
+pub(crate) mod bans;
+pub(crate) mod builder;
+pub(crate) mod failures;
+pub(crate) mod file;
+pub(crate) mod handle;
+pub(crate) mod key;
+pub(crate) mod layer;
+pub(crate) mod policy;
+pub(crate) mod rule;
+pub(crate) mod state;
+pub(crate) mod trap;
+pub(crate) mod window;
+
+pub use self::{
+    ban::{Ban, BanError},
+    ban_time::BanTime,
+    builder::JailBuilder,
+    file::BanFileError,
+    handle::{JailCounts, JailHandle},
+    layer::JailLayer,
+    policy::Jail,
+    rule::{Rule, RuleNameError},
+    trap::{TrapPathError, TrapPaths},
+};
