@@ -1,5 +1,7 @@
 //! Automatic bans.
 
+#[cfg(feature = "jail-admin")]
+pub(crate) mod admin;
 pub(crate) mod ban;
 pub(crate) mod ban_time;
 pub(crate) mod bans;
@@ -12,9 +14,15 @@ pub(crate) mod layer;
 pub(crate) mod policy;
 pub(crate) mod rule;
 pub(crate) mod state;
+#[cfg(feature = "tokio")]
+pub(crate) mod task;
 pub(crate) mod trap;
 pub(crate) mod window;
 
+#[cfg(feature = "jail-admin")]
+pub use self::admin::admin_router;
+#[cfg(feature = "tokio")]
+pub use self::task::JailTask;
 pub use self::{
     ban::{Ban, BanError},
     ban_time::BanTime,
