@@ -9,4 +9,9 @@ pub mod ip_set;
 #[cfg(feature = "jail")]
 pub mod jail;
 pub mod policy;
+#[cfg(feature = "rate-limit")]
+pub mod rate_limit;
 pub mod respond;
+pub mod security;
+
+pub use self::security::SecurityLayer;
