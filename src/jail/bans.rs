@@ -271,7 +271,7 @@ mod tests {
         let key = BanKey::V4(1);
         assert!(matches!(make(&table, 1, now, TIME), Made::New { .. }));
         assert!(matches!(make(&table, 1, now, TIME), Made::Already));
-        let last = now + TIME - Duration::from_nanos(1);
+        let last = now + TIME.saturating_sub(Duration::from_nanos(1));
         assert!(matches!(table.find(key, || last), Found::Active(..)));
         assert!(matches!(table.find(key, || now + TIME), Found::JustOver(_)));
         assert!(matches!(table.find(key, || now + TIME), Found::Nothing));

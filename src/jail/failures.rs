@@ -67,11 +67,12 @@ impl FailureTable {
     ) -> Noted {
         let mut shard = self.shard(key);
         let mut noted = Noted::Counted;
-        if !shard.contains_key(&(key, rule)) && self.per_shard <= shard.len() {
-            if !self.drop_over(&mut shard, now) {
-                self.drop_stalest(&mut shard);
-                noted = Noted::CountedInstead;
-            }
+        if !shard.contains_key(&(key, rule))
+            && self.per_shard <= shard.len()
+            && !self.drop_over(&mut shard, now)
+        {
+            self.drop_stalest(&mut shard);
+            noted = Noted::CountedInstead;
         }
         let mut counter = match shard.entry((key, rule)) {
             Entry::Occupied(entry) => entry,

@@ -217,8 +217,8 @@ enum Problem {
 
 impl fmt::Display for BanFileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { path, verb, .. } = self;
-        write!(f, "the file of bans {path:?} cannot be {verb}: ")?;
+        let (path, verb) = (self.path.display(), self.verb);
+        write!(f, "the file of bans {path} cannot be {verb}: ")?;
         match &self.problem {
             Problem::Io(error) => write!(f, "{error}"),
             Problem::Line(line) => write!(f, "line {line} is malformed"),

@@ -77,6 +77,10 @@ impl JailHandle {
     }
 
     /// Lifts the ban that covers an address, and returns it. All the client has done is forgotten, whether it was banned or not.
+    #[expect(
+        clippy::must_use_candidate,
+        reason = "that there was no ban to lift is no failure"
+    )]
     pub fn unban(&self, client: IpAddr) -> Option<Ban> {
         self.state.unban(BanKey::new(client))
     }

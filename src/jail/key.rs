@@ -55,13 +55,12 @@ impl BanKey {
 }
 
 fn high(bits: u128) -> u64 {
-    let [a, b, c, d, e, f, g, h, ..] = bits.to_be_bytes();
-    u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    // 64 bits are left: it always fits.
+    u64::try_from(bits >> 64).unwrap_or_default()
 }
 
 fn low(bits: u128) -> u32 {
-    let [.., a, b, c, d] = bits.to_be_bytes();
-    u32::from_be_bytes([a, b, c, d])
+    u32::try_from(bits & u128::from(u32::MAX)).unwrap_or_default()
 }
 
 #[cfg(test)]

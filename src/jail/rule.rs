@@ -44,10 +44,6 @@ pub struct Rule {
 }
 
 #[derive(Clone)]
-#[expect(
-    clippy::type_complexity,
-    reason = "a name for the closure's type would say less than the type"
-)]
 enum Predicate {
     Action(Action),
     Closure(Arc<dyn Fn(&Outcome<'_>) -> bool + Send + Sync>),

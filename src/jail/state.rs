@@ -278,6 +278,7 @@ impl State {
         };
         self.sweep();
         let now = self.clock.now();
+        let system_now = self.clock.system_now();
         let stored: Vec<_> = self
             .bans
             .records()
@@ -286,9 +287,10 @@ impl State {
             .map(|record| {
                 let memory = record.forget.saturating_duration_since(record.end);
                 // A ban whose end was noticed early, by a clock that has stepped back since, must not come back to life.
-                let end = match record.is_active(now) {
-                    true => record.ban.end,
-                    false => record.ban.end.min(self.clock.system_now()),
+                let end = if record.is_active(now) {
+                    record.ban.end
+                } else {
+                    record.ban.end.min(system_now)
                 };
                 StoredBan {
                     forget: end.checked_add(memory).unwrap_or(end),

@@ -2,7 +2,7 @@
 
 use palisade::{
     clock::Clock,
-    event::{Action, Severity},
+    event::{Action, SecurityEvent, Severity},
     jail::TrapPaths,
 };
 
@@ -60,7 +60,7 @@ fn a_dry_run_keeps_the_same_state_and_lets_everybody_pass() {
     world.clock.advance(seconds(600));
     world.jail.sweep();
     let events = world.events();
-    let actions: Vec<_> = events.iter().map(|it| it.action()).collect();
+    let actions: Vec<_> = events.iter().map(SecurityEvent::action).collect();
     assert_eq!(
         actions,
         [

@@ -7,7 +7,7 @@ use palisade::{
     SecurityLayer,
     client_ip::{ClientIpSource, PeerAddr},
     clock::ManualClock,
-    event::Action,
+    event::{Action, SecurityEvent},
     jail::{Jail, Rule},
     policy::{Check, Policy, Rejection, RequestHead},
 };
@@ -56,7 +56,7 @@ fn refusals_further_in_count() {
     assert_eq!(status("/"), 200);
     assert_eq!(status("/x"), 403);
     assert_eq!(status("/"), 403);
-    let actions: Vec<_> = events.take().iter().map(|it| it.action()).collect();
+    let actions: Vec<_> = events.take().iter().map(SecurityEvent::action).collect();
     assert_eq!(
         actions,
         [

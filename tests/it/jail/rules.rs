@@ -1,5 +1,7 @@
 //! Rules: what is counted, for how long, and what it leads to.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use palisade::{
     event::Action,
@@ -40,7 +42,7 @@ fn a_ban_ends_with_its_time() {
         .clock
         .advance(seconds(600) - seconds(1) / 1_000_000_000);
     world.check_banned(CLIENT, true);
-    world.clock.advance(seconds(1) / 1_000_000_000);
+    world.clock.advance(Duration::from_nanos(1));
     world.events();
     world.check_banned(CLIENT, false);
     assert_eq!(world.actions(), [Action::ClientUnbanned]);
@@ -106,7 +108,7 @@ fn bans_grow_while_the_client_is_remembered() {
             ban.end().duration_since(ban.start()).unwrap(),
             seconds(length)
         );
-        world.clock.advance(seconds(length) - seconds(1));
+        world.clock.advance(seconds(length - 1));
         world.check_banned(CLIENT, true);
         world.clock.advance(seconds(1));
         world.check_banned(CLIENT, false);
@@ -141,7 +143,7 @@ fn k10_jitter_lengthens_by_what_the_randomness_says() {
         let ban_time = BanTime::new(seconds(600)).with_jitter(seconds(60));
         let world = World::new(jail().ban_time(ban_time).random(move || random));
         world.fail(CLIENT, 5);
-        world.clock.advance(seconds(expected) - seconds(1));
+        world.clock.advance(seconds(expected - 1));
         world.check_banned(CLIENT, true);
         world.clock.advance(seconds(1));
         world.check_banned(CLIENT, false);
