@@ -145,6 +145,7 @@ schema! {
     HttpsRequired => DENIED,
     InFlightExceeded => DENIED.owasp("excess_rate_limit_exceeded", Arguments::Client),
     IpBlocked => DENIED.owasp("authz_fail", Arguments::ClientPath),
+    IpListEntryMasked => Schema::new(&["configuration"], &["info"], None),
     IpListReloadFailed => Schema::new(&["configuration"], &["change"], FAILURE).class(Class::Alert),
     IpListReloaded => CONFIGURED,
     IpNotAllowed => DENIED.owasp("authz_fail", Arguments::ClientPath),

@@ -14,6 +14,7 @@ use crate::{
         source::ClientIpSource,
     },
     enforce::layer::{Enforce, EnforceLayer},
+    ip_filter::{allowlist::IpAllowlist, denylist::IpDenylist},
     policy::{
         decision::Check,
         head::RequestHead,
@@ -37,7 +38,8 @@ impl SecurityLayer {
     ///
     /// # Example
     ///
-    /// ```
+    #[cfg_attr(feature = "rate-limit", doc = "```")]
+    #[cfg_attr(not(feature = "rate-limit"), doc = "```ignore")]
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// use std::{convert::Infallible, net::SocketAddr};
     /// use http::{Request, Response};
@@ -86,6 +88,8 @@ pub struct SecurityPolicies {
     pub(crate) jail: Option<Jail>,
     #[cfg(not(feature = "jail"))]
     pub(crate) jail: Absent,
+    pub(crate) deny: Vec<IpDenylist>,
+    pub(crate) allow: Vec<IpAllowlist>,
     #[cfg(feature = "rate-limit")]
     pub(crate) rate_limit: Vec<RateLimit>,
     #[cfg(not(feature = "rate-limit"))]
@@ -95,7 +99,11 @@ pub struct SecurityPolicies {
 
 impl PolicySet for SecurityPolicies {
     fn steps(&self) -> usize {
-        1 + self.jail.steps() + self.rate_limit.steps() + self.own.steps()
+        1 + self.jail.steps()
+            + self.deny.steps()
+            + self.allow.steps()
+            + self.rate_limit.steps()
+            + self.own.steps()
     }
 
     fn check_step(&self, step: usize, request: &RequestHead<'_>) -> Check {
@@ -105,6 +113,12 @@ impl PolicySet for SecurityPolicies {
         };
         let Some(step) = step.checked_sub(self.jail.steps()) else {
             return self.jail.check_step(step, request);
+        };
+        let Some(step) = step.checked_sub(self.deny.steps()) else {
+            return self.deny.check_step(step, request);
+        };
+        let Some(step) = step.checked_sub(self.allow.steps()) else {
+            return self.allow.check_step(step, request);
         };
         match step.checked_sub(self.rate_limit.steps()) {
             None => self.rate_limit.check_step(step, request),
@@ -117,6 +131,8 @@ impl fmt::Debug for SecurityPolicies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SecurityPolicies")
             .field("jail", &self.jail)
+            .field("deny", &self.deny)
+            .field("allow", &self.allow)
             .field("rate_limit", &self.rate_limit)
             .field("own", &self.own.len())
             .finish_non_exhaustive()

@@ -8,8 +8,10 @@
 //! |---|---|---|
 //! | 1 | client address | 500 where the server does not hand over the peer |
 //! | 2 | jail | 403 where the client is banned |
-//! | 3 | rate limit | 429 |
-//! | 4 | policies of one's own | what they say |
+//! | 3 | deny lists | 403 |
+//! | 4 | allow lists | 403 |
+//! | 5 | rate limit | 429 |
+//! | 6 | policies of one's own | what they say |
 
 pub(crate) mod builder;
 pub(crate) mod known_peer;
