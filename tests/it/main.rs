@@ -26,6 +26,8 @@ mod host;
 mod https;
 mod ip_filter;
 mod ip_list;
+#[cfg(feature = "jail")]
+mod jail;
 mod nginx;
 mod response_headers;
 mod support;
