@@ -9,7 +9,7 @@ use crate::{
     policy::{
         fields::{FieldMode, ResponseFields},
         receipt::{Receipt, Receipts, Until},
-        rejection::Rejection,
+        rejection::{Evidence, Rejection},
     },
 };
 
@@ -86,6 +86,7 @@ pub struct Notice {
     reason: &'static str,
     policy: Option<Arc<str>>,
     fingerprint: Option<Fingerprint>,
+    pub(crate) evidence: Evidence,
     enforced: bool,
 }
 
@@ -97,6 +98,7 @@ impl Notice {
             reason,
             policy: None,
             fingerprint: None,
+            evidence: Evidence::default(),
             enforced: true,
         }
     }
@@ -120,6 +122,7 @@ impl Notice {
             reason: rejection.reason(),
             policy: rejection.policy().cloned(),
             fingerprint: None,
+            evidence: rejection.evidence,
             enforced: false,
         }
     }
