@@ -71,6 +71,8 @@ pub mod event;
 pub mod ip_filter;
 pub mod ip_set;
 pub mod policy;
+#[cfg(feature = "proxy-protocol")]
+pub mod proxy_protocol;
 #[cfg(feature = "rate-limit")]
 pub mod rate_limit;
 pub mod respond;

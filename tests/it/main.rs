@@ -1,19 +1,5 @@
 //! The integration tests: one binary, a module per concern.
 #![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
-mod adapters;
-mod auto_traits;
-mod contract;
-#[cfg(all(feature = "axum", feature = "rate-limit"))]
-mod facade;
-mod support;
-mod way_back;
     clippy::allow_attributes,
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -22,6 +8,15 @@ mod way_back;
     reason = "a test fails by panicking"
 )]
 
+mod adapters;
+mod auto_traits;
 mod client_ip;
+mod contract;
+#[cfg(all(feature = "axum", feature = "rate-limit"))]
+mod facade;
 mod ip_filter;
 mod ip_list;
+#[cfg(feature = "proxy-protocol")]
+mod proxy_protocol;
+mod support;
+mod way_back;
