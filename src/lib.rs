@@ -7,3 +7,5 @@ pub mod enforce;
 pub mod event;
 pub mod policy;
 pub mod respond;
+#[cfg(feature = "secrets")]
+pub mod secret;
