@@ -11,5 +11,5 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() {
     #[cfg(target_os = "linux")]
-    parent::main();
+    parent::main(parent::Allocator::Jemalloc);
 }

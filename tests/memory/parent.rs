@@ -30,7 +30,7 @@ enum Channel {
 /// What must be found while the secret is held, and after it was dropped.
 #[derive(Clone, Copy, Debug)]
 enum Expected {
-    /// A whole copy, and then nothing.
+    /// A whole copy if it is looked for while held, and then nothing.
     Clean,
     /// Exactly one copy, and then nothing.
     OneCopy,
@@ -38,7 +38,7 @@ enum Expected {
     Never,
     /// Pieces after it was dropped, or the scan does not find what is there.
     Left,
-    /// No check: what an unprotected copy leaves depends on the processor and the linker.
+    /// Whatever: whether registers reach the stack depends on the processor and on how the system libraries were linked.
     Shown,
 }
 
@@ -51,7 +51,16 @@ struct Case {
     expected: Expected,
 }
 
-pub(crate) fn main() {
+/// Which allocator the children use; each has a leak of its own that the others do not show.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(dead_code, reason = "a binary has one allocator")]
+pub(crate) enum Allocator {
+    /// It moves blocks to shrink them, and leaves freed ones as they are.
+    Jemalloc,
+    System,
+}
+
+pub(crate) fn main(allocator: Allocator) {
     if let Ok(role) = env::var(child::ROLE) {
         child::play(&role);
         return;
@@ -62,7 +71,7 @@ pub(crate) fn main() {
         return;
     }
     let mut failed = 0;
-    for case in cases() {
+    for case in cases(allocator) {
         if let Err(why) = run(&case) {
             eprintln!("FAILED: {why}");
             failed += 1;
@@ -73,7 +82,7 @@ pub(crate) fn main() {
     }
 }
 
-fn cases() -> Vec<Case> {
+fn cases(allocator: Allocator) -> Vec<Case> {
     let case = |id, role, channel, len, expected| Case {
         id,
         role,
@@ -87,6 +96,22 @@ fn cases() -> Vec<Case> {
         ..case("F07", role, channel, 48, Expected::Never)
     };
     let mut cases = vec![case("F01", "control", Channel::File, 48, Expected::Left)];
+    match allocator {
+        Allocator::Jemalloc => cases.push(case(
+            "F04",
+            "control-string",
+            Channel::File,
+            48,
+            Expected::Left,
+        )),
+        Allocator::System => cases.push(case(
+            "F08",
+            "control-panic-after",
+            Channel::File,
+            48,
+            Expected::Shown,
+        )),
+    }
     for len in [48, 4096, 300_000] {
         cases.push(case("F02-F04", "text", Channel::File, len, Expected::Clean));
         cases.push(case("F03", "bytes", Channel::File, len, Expected::Clean));
@@ -105,13 +130,6 @@ fn cases() -> Vec<Case> {
             Channel::File,
             len,
             Expected::Clean,
-        ));
-        cases.push(case(
-            "F08",
-            "control-panic-after",
-            Channel::File,
-            len,
-            Expected::Shown,
         ));
         cases.push(case(
             "F09",
@@ -193,7 +211,7 @@ fn run(case: &Case) -> Result<(), String> {
     };
     let is_clean = dropped.is_empty();
     let is_right = match case.expected {
-        Expected::Clean => whole(held) >= 1 && is_clean,
+        Expected::Clean => held.is_none_or(|_| whole(held) >= 1) && is_clean,
         Expected::OneCopy => whole(held) == 1 && held.is_some_and(|it| it.len() == 1) && is_clean,
         Expected::Never => held.is_none_or(Vec::is_empty) && is_clean,
         Expected::Left => !is_clean,

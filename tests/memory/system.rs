@@ -7,5 +7,5 @@ mod parent;
 
 fn main() {
     #[cfg(target_os = "linux")]
-    parent::main();
+    parent::main(parent::Allocator::System);
 }
