@@ -20,7 +20,7 @@ use crate::{
         decision::{Check, Decision, LaterDecision},
         head::RequestHead,
         receipt::Outcome,
-        rejection::Rejection,
+        rejection::{Evidence, Rejection},
         set::PolicySet,
     },
     respond::Respond,
@@ -108,6 +108,7 @@ impl<P: PolicySet + ?Sized, R> Gate<P, R> {
     pub(crate) fn admit(&self, parts: &Parts, admission: &mut Admission) {
         for notice in admission.notices.drain(..) {
             let event = SecurityEvent::new(notice.action(), notice.reason());
+            let event = with_evidence(event, notice.evidence);
             let event = about(event, notice.policy().map(|it| &**it), parts);
             let event = if notice.enforced() {
                 event
@@ -136,6 +137,7 @@ impl<P: PolicySet + ?Sized, R> Gate<P, R> {
         if rejection.is_recorded() {
             let event = SecurityEvent::new(rejection.action(), rejection.reason())
                 .with_status(rejection.status());
+            let event = with_evidence(event, rejection.evidence);
             self.sink
                 .record(&about(event, rejection.policy().map(|it| &**it), parts));
         }
@@ -177,6 +179,16 @@ impl Refusal {
     pub fn status(self) -> StatusCode {
         self.status
     }
+}
+
+fn with_evidence(mut event: SecurityEvent<'_>, evidence: Evidence) -> SecurityEvent<'_> {
+    if let Some(rule) = evidence.rule {
+        event = event.with_rule(rule);
+    }
+    if let Some(generation) = evidence.generation {
+        event = event.with_generation(generation);
+    }
+    event
 }
 
 fn about<'a>(

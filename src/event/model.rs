@@ -8,6 +8,7 @@ use std::{
 };
 
 use http::{HeaderValue, Method, StatusCode};
+use ipnet::IpNet;
 
 use crate::event::sanitize::sanitize;
 
@@ -62,6 +63,8 @@ pub enum Action {
     InFlightExceeded,
     /// The client's address is on the deny list.
     IpBlocked,
+    /// An entry of a list has bits set behind its prefix and was read as the network around it.
+    IpListEntryMasked,
     /// A list of addresses could not be reloaded; the old one stays.
     IpListReloadFailed,
     /// A list of addresses was reloaded.
@@ -120,6 +123,7 @@ impl Action {
             Self::HttpsRequired => "https_required",
             Self::InFlightExceeded => "in_flight_exceeded",
             Self::IpBlocked => "ip_blocked",
+            Self::IpListEntryMasked => "ip_list_entry_masked",
             Self::IpListReloadFailed => "ip_list_reload_failed",
             Self::IpListReloaded => "ip_list_reloaded",
             Self::IpNotAllowed => "ip_not_allowed",
@@ -162,6 +166,7 @@ impl Action {
             Self::HostMalformed | Self::HostNotServed => "host",
             Self::InFlightExceeded => "in_flight",
             Self::IpBlocked
+            | Self::IpListEntryMasked
             | Self::IpListReloadFailed
             | Self::IpListReloaded
             | Self::IpNotAllowed => "ip_filter",
@@ -244,6 +249,8 @@ pub struct SecurityEvent<'a> {
     peer: Option<IpAddr>,
     method: Option<Cow<'a, str>>,
     path: Option<Cow<'a, str>>,
+    rule: Option<IpNet>,
+    generation: Option<u64>,
     user_agent: Option<Cow<'a, [u8]>>,
     request_id: Option<Cow<'a, [u8]>>,
     status: Option<StatusCode>,
@@ -265,6 +272,8 @@ impl<'a> SecurityEvent<'a> {
             peer: None,
             method: None,
             path: None,
+            rule: None,
+            generation: None,
             user_agent: None,
             request_id: None,
             status: None,
@@ -307,6 +316,18 @@ impl<'a> SecurityEvent<'a> {
     /// Sets the request's path, which must not include the query.
     pub fn with_path(mut self, path: &'a str) -> Self {
         self.path = Some(Cow::Borrowed(path));
+        self
+    }
+
+    /// Sets the entry of a list that decided.
+    pub fn with_rule(mut self, rule: IpNet) -> Self {
+        self.rule = Some(rule);
+        self
+    }
+
+    /// Sets the generation of the list that decided, which a reload counts up.
+    pub fn with_generation(mut self, generation: u64) -> Self {
+        self.generation = Some(generation);
         self
     }
 
@@ -395,6 +416,18 @@ impl<'a> SecurityEvent<'a> {
         self.path.as_deref().map(sanitize)
     }
 
+    /// Returns the entry of a list that decided.
+    #[must_use]
+    pub fn rule(&self) -> Option<IpNet> {
+        self.rule
+    }
+
+    /// Returns the generation of the list that decided.
+    #[must_use]
+    pub fn generation(&self) -> Option<u64> {
+        self.generation
+    }
+
     /// Returns the request's user agent, sanitized.
     #[must_use]
     pub fn user_agent(&self) -> Option<Cow<'_, str>> {
@@ -444,6 +477,8 @@ impl<'a> SecurityEvent<'a> {
     /// Detaches the event from the request.
     pub fn into_owned(self) -> SecurityEvent<'static> {
         SecurityEvent {
+            rule: self.rule,
+            generation: self.generation,
             action: self.action,
             sequence: self.sequence,
             enforced: self.enforced,

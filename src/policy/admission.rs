@@ -9,7 +9,7 @@ use crate::{
     policy::{
         fields::{FieldMode, ResponseFields},
         receipt::{Receipt, Receipts, Until},
-        rejection::Rejection,
+        rejection::{Evidence, Rejection},
     },
 };
 
@@ -85,6 +85,7 @@ pub struct Notice {
     action: Action,
     reason: &'static str,
     policy: Option<Arc<str>>,
+    pub(crate) evidence: Evidence,
     enforced: bool,
 }
 
@@ -95,6 +96,7 @@ impl Notice {
             action,
             reason,
             policy: None,
+            evidence: Evidence::default(),
             enforced: true,
         }
     }
@@ -111,6 +113,7 @@ impl Notice {
             action: rejection.action(),
             reason: rejection.reason(),
             policy: rejection.policy().cloned(),
+            evidence: rejection.evidence,
             enforced: false,
         }
     }

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue, StatusCode};
+use ipnet::IpNet;
 use smallvec::SmallVec;
 
 use crate::{
@@ -12,6 +13,13 @@ use crate::{
         fields::{FieldMode, ResponseFields},
     },
 };
+
+/// What a list had against a request, for the event alone.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Evidence {
+    pub(crate) rule: Option<IpNet>,
+    pub(crate) generation: Option<u64>,
+}
 
 /// Why and how a request is refused. A [responder](crate::respond::Respond) makes the response of it.
 #[derive(Clone, Debug)]
@@ -25,6 +33,7 @@ pub struct Rejection {
     problem_type: Option<&'static str>,
     retry_after: Option<Duration>,
     recorded: bool,
+    pub(crate) evidence: Evidence,
     pub(crate) fields: ResponseFields,
     pub(crate) notices: Vec<Notice>,
 }
@@ -41,6 +50,7 @@ impl Rejection {
             problem_type: None,
             retry_after: None,
             recorded: true,
+            evidence: Evidence::default(),
             fields: ResponseFields::new(),
             notices: Vec::new(),
         }
@@ -49,6 +59,18 @@ impl Rejection {
     /// Names the policy that refuses.
     pub fn with_policy(mut self, policy: Arc<str>) -> Self {
         self.policy = Some(policy);
+        self
+    }
+
+    /// Names the entry of a list that refuses, for the event alone: the client never learns it.
+    pub fn with_rule(mut self, rule: IpNet) -> Self {
+        self.evidence.rule = Some(rule);
+        self
+    }
+
+    /// Sets the generation of the list that refuses, for the event alone.
+    pub fn with_generation(mut self, generation: u64) -> Self {
+        self.evidence.generation = Some(generation);
         self
     }
 
