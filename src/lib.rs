@@ -82,6 +82,8 @@ pub mod proxy_protocol;
 pub mod rate_limit;
 pub mod respond;
 pub mod response_headers;
+#[cfg(feature = "secrets")]
+pub mod secret;
 pub mod security;
 
 pub use self::security::SecurityLayer;

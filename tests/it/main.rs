@@ -32,6 +32,10 @@ mod nginx;
 #[cfg(feature = "proxy-protocol")]
 mod proxy_protocol;
 mod response_headers;
+#[cfg(feature = "secrets")]
+mod secret_rotation;
+#[cfg(feature = "secrets")]
+mod secrets;
 mod support;
 mod tls;
 mod way_back;
