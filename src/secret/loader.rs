@@ -23,6 +23,7 @@ use crate::{
         file::{Containment, exists, open_entry, open_named},
         notice::{Observer, SecretNotice},
         permissions::FilePermissions,
+        pinned::Pinned,
         rotating::RotatingSecret,
     },
 };
@@ -150,9 +151,9 @@ impl SecretLoader {
     }
 
     /// Asks for the secret of this name: 1 to 253 letters, digits and any of `.`, `_`, `-`, which must match exactly.
-    pub fn secret(&self, name: &str) -> SecretRequest<'_> {
+    pub fn secret(&self, name: &str) -> SecretRequest {
         SecretRequest {
-            loader: self,
+            loader: self.clone(),
             name: Arc::from(name),
             entry: Arc::from(name),
         }
@@ -235,13 +236,13 @@ impl fmt::Debug for SecretLoader {
 /// A secret that is asked for; the last call says in which form.
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct SecretRequest<'a> {
-    loader: &'a SecretLoader,
+pub struct SecretRequest {
+    loader: SecretLoader,
     name: Arc<str>,
     entry: Arc<str>,
 }
 
-impl SecretRequest<'_> {
+impl SecretRequest {
     /// Sets what the secret is called in directories. The default is its name, in the same case.
     pub fn entry(mut self, entry: &str) -> Self {
         self.entry = Arc::from(entry);
@@ -365,16 +366,18 @@ impl SecretRequest<'_> {
         &self,
         overlap: Duration,
     ) -> Result<RotatingSecret<S>, SecretError> {
-        let found = self
-            .find(accept::<S>)?
-            .map_err(|missing| self.tell(missing))?;
-        Ok(RotatingSecret::new(
-            self.loader.clone(),
-            Arc::clone(&self.name),
-            found.spot,
-            found.value,
-            overlap,
-        ))
+        let (pinned, secret) = self.pin(accept::<S>)?;
+        Ok(RotatingSecret::new(pinned, secret, overlap))
+    }
+
+    /// Loads the secret, and remembers where it was found.
+    pub(crate) fn pin<T>(
+        &self,
+        accept: impl FnOnce(&[u8], Origin) -> Result<T, Fault>,
+    ) -> Result<(Pinned, T), SecretError> {
+        let found = self.find(accept)?.map_err(|missing| self.tell(missing))?;
+        let pinned = Pinned::new(self.loader.clone(), Arc::clone(&self.name), found.spot);
+        Ok((pinned, found.value))
     }
 
     fn required<S: SecretContent + ?Sized>(&self) -> Result<SecretBox<S>, SecretError> {

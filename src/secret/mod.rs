@@ -7,6 +7,7 @@ pub(crate) mod file;
 pub(crate) mod loader;
 pub(crate) mod notice;
 pub(crate) mod permissions;
+pub(crate) mod pinned;
 pub(crate) mod rotating;
 #[cfg(feature = "tokio")]
 pub(crate) mod task;
@@ -23,5 +24,6 @@ pub use self::{
     loader::{SecretLoader, SecretRequest},
     notice::SecretNotice,
     permissions::FilePermissions,
-    rotating::{Reload, RotatingSecret, SecretGuard, SecretMatch},
+    pinned::Reload,
+    rotating::{RotatingSecret, SecretGuard, SecretMatch},
 };
