@@ -16,8 +16,8 @@ use crate::{
         content::{Origin, text},
         digest::SecretDigest,
         error::{Fault as SecretFault, SecretError},
-        loader::SecretRequest,
         pinned::{Pinned, Reload},
+        request::SecretRequest,
     },
 };
 

@@ -111,9 +111,10 @@ impl Table {
 struct MapKey(SecretDigest);
 
 impl PartialEq for MapKey {
-    /// Compares in constant time, for the map compares as well.
+    /// Compares all bytes, wherever they differ, for the map compares as well; the comparison that counts is the last one.
     fn eq(&self, other: &Self) -> bool {
-        self.0.is(&other.0)
+        let pairs = self.0.as_bytes().iter().zip(other.0.as_bytes());
+        pairs.fold(0, |differences, (a, b)| differences | (a ^ b)) == 0
     }
 }
 

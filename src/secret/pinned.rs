@@ -8,8 +8,9 @@ use std::{
 use crate::secret::{
     content::Origin,
     error::{Fault, SecretError, SecretErrorKind, SecretPlace},
-    loader::{SecretLoader, Spot},
+    loader::SecretLoader,
     notice::SecretNotice,
+    spot::Spot,
 };
 
 /// Where a secret was found. Reading it again never looks elsewhere: the place further on may hold something older.

@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use palisade::secret::{ExposeSecret, SecretLoader};
+use palisade::{
+    api_key::{ApiKeys, KeyFormat},
+    secret::{ExposeSecret, Reload, SecretLoader},
+};
 
 /// The variables a child finds its role and its files by.
 pub(crate) const ROLE: &str = "MEMORY_ROLE";
@@ -166,6 +169,18 @@ pub(crate) fn play(role: &str) {
             let digest = palisade::secret::SecretDigest::of(&secret);
             drop(secret);
             assert!(!digest.matches(b"another"));
+        }
+        "api-keys" | "api-keys-json" | "api-keys-toml" => {
+            let format = match role {
+                "api-keys-json" => KeyFormat::Json,
+                "api-keys-toml" => KeyFormat::Toml,
+                _ => KeyFormat::Lines,
+            };
+            let keys = ApiKeys::load(&request, format).unwrap();
+            look("held");
+            assert!(keys.verify(b"another").is_none());
+            assert_eq!(keys.reload().unwrap(), Reload::Unchanged);
+            panic_and_catch(keys);
         }
         role => panic!("there is no role {role}"),
     }

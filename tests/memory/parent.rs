@@ -158,6 +158,11 @@ fn cases(allocator: Allocator) -> Vec<Case> {
         ));
         cases.push(case("P3", "bytes", Channel::Growing, len, Expected::Clean));
     }
+    for len in [48, 512] {
+        for role in ["api-keys", "api-keys-json", "api-keys-toml"] {
+            cases.push(case("F14", role, Channel::File, len, Expected::Never));
+        }
+    }
     cases.extend([
         refused("refused", Channel::File, b"\xff"),
         refused("refused", Channel::File, b"\0"),
@@ -241,7 +246,11 @@ fn shown(pieces: Option<&Vec<Piece>>) -> String {
 fn start(case: &Case, secret: &[u8], directory: &Path) -> std::io::Result<Child> {
     use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _};
 
-    let content = [secret, case.suffix].concat();
+    let content = match case.role {
+        "api-keys-json" => [b"{\"id\": \"", secret, b"\"}"].concat(),
+        "api-keys-toml" => [b"id = '", secret, b"'"].concat(),
+        _ => [secret, case.suffix].concat(),
+    };
     let file = directory.join("file");
     let mut command = Command::new(env::current_exe()?);
     command
