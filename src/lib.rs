@@ -64,6 +64,8 @@
 //! without end.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "secrets")]
+pub mod api_key;
 pub mod client_ip;
 pub mod clock;
 pub mod enforce;

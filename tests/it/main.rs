@@ -10,6 +10,8 @@
 )]
 
 mod adapters;
+#[cfg(feature = "secrets")]
+mod api_keys;
 mod auto_traits;
 mod client_ip;
 mod clients;
