@@ -364,6 +364,12 @@ impl<'a> SecurityEvent<'a> {
         self
     }
 
+    /// Leaves out the entry of a list that decided.
+    pub fn without_rule(mut self) -> Self {
+        self.rule = None;
+        self
+    }
+
     /// Sets the generation of the list that decided, which a reload counts up.
     pub fn with_generation(mut self, generation: u64) -> Self {
         self.generation = Some(generation);
@@ -536,11 +542,7 @@ impl<'a> SecurityEvent<'a> {
     /// Returns the ECS `event.type` values: what was only observed was not denied.
     #[must_use]
     pub fn ecs_types(&self) -> &'static [&'static str] {
-        match self.action.ecs_types() {
-            ["access", "denied"] if !self.enforced => &["access", "info"],
-            ["denied"] if !self.enforced => &["info"],
-            types => types,
-        }
+        self.action.types_where(self.enforced)
     }
 
     /// Returns the ECS `event.outcome`: a refusal that was only observed has none.

@@ -87,7 +87,8 @@ const STORE: Schema = Schema::new(&["web"], &["error"], FAILURE).class(Class::Co
 const CONFIGURED: Schema =
     Schema::new(&["configuration"], &["change"], SUCCESS).class(Class::Alert);
 const JAIL_NOTE: Schema = Schema::new(&["intrusion_detection"], &["info"], None);
-const SECRET_NOTE: Schema = Schema::new(&["configuration"], &["info"], None).class(Class::Alert);
+const CONFIGURATION_NOTE: Schema =
+    Schema::new(&["configuration"], &["info"], None).class(Class::Alert);
 
 /// Declares the table once, so that an action which lacks a row does not compile.
 macro_rules! schema {
@@ -145,7 +146,7 @@ schema! {
     HttpsRequired => DENIED,
     InFlightExceeded => DENIED.owasp("excess_rate_limit_exceeded", Arguments::Client),
     IpBlocked => DENIED.owasp("authz_fail", Arguments::ClientPath),
-    IpListEntryMasked => Schema::new(&["configuration"], &["info"], None),
+    IpListEntryMasked => CONFIGURATION_NOTE,
     IpListReloadFailed => Schema::new(&["configuration"], &["change"], FAILURE).class(Class::Alert),
     IpListReloaded => CONFIGURED,
     IpNotAllowed => DENIED.owasp("authz_fail", Arguments::ClientPath),
@@ -160,9 +161,9 @@ schema! {
     SecretLoaded => Schema::new(&["configuration"], &["access"], SUCCESS)
         .class(Class::Alert)
         .owasp("sensitive_read", Arguments::Named),
-    SecretPermissionsLoose => SECRET_NOTE,
+    SecretPermissionsLoose => CONFIGURATION_NOTE,
     SecretRotated => CONFIGURED.owasp("sensitive_update", Arguments::Named),
-    SecretShadowed => SECRET_NOTE,
+    SecretShadowed => CONFIGURATION_NOTE,
 }
 
 /// Number of places in a table by action.
@@ -202,6 +203,14 @@ impl Action {
     #[must_use]
     pub fn ecs_types(self) -> &'static [&'static str] {
         self.schema().types
+    }
+
+    pub(crate) fn types_where(self, enforced: bool) -> &'static [&'static str] {
+        match self.ecs_types() {
+            ["access", "denied"] if !enforced => &["access", "info"],
+            ["denied"] if !enforced => &["info"],
+            types => types,
+        }
     }
 
     /// Returns the ECS `event.outcome` of the action where it is enforced; a correct refusal is a `success`.

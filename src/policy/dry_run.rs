@@ -4,6 +4,7 @@ use crate::policy::{
     admission::{Admission, Notice},
     decision::{Check, Decision},
     head::RequestHead,
+    label::PolicyLabel,
     set::PolicySet,
 };
 
@@ -31,6 +32,10 @@ impl<P: PolicySet> PolicySet for DryRun<P> {
         request.set_enforced(enforced);
         check.map(observe)
     }
+
+    fn step_label(&self, step: usize) -> PolicyLabel {
+        self.0.step_label(step).observed()
+    }
 }
 
 fn observe(decision: Decision) -> Decision {
@@ -38,6 +43,7 @@ fn observe(decision: Decision) -> Decision {
         Decision::Admit(_) => decision,
         Decision::Reject(rejection) => {
             let mut admission = Admission::new();
+            admission.observed = true;
             let observed = rejection
                 .is_recorded()
                 .then(|| Notice::observed(&rejection));

@@ -48,6 +48,7 @@ pub(crate) mod decision;
 pub(crate) mod dry_run;
 pub(crate) mod fields;
 pub(crate) mod head;
+pub(crate) mod label;
 pub(crate) mod receipt;
 pub(crate) mod rejection;
 pub(crate) mod set;
@@ -58,6 +59,7 @@ pub use self::{
     dry_run::DryRun,
     fields::{FieldMode, ResponseFields},
     head::RequestHead,
+    label::{PolicyLabel, PolicyLabelError},
     receipt::{Outcome, Receipt, Receipts, Until},
     rejection::Rejection,
     set::{Policy, PolicySet},

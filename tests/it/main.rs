@@ -12,6 +12,12 @@ mod adapters;
 mod auto_traits;
 mod client_ip;
 mod contract;
+#[cfg(all(
+    feature = "metrics",
+    feature = "privacy",
+    feature = "tracing-subscriber"
+))]
+mod event;
 #[cfg(all(feature = "axum", feature = "rate-limit"))]
 mod facade;
 mod ip_filter;
