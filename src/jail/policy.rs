@@ -18,6 +18,7 @@ use crate::{
         admission::{Admission, Notice},
         decision::{Check, Decision},
         head::RequestHead,
+        label::PolicyLabel,
         receipt::{Outcome, Receipt, Until},
         rejection::Rejection,
         set::Policy,
@@ -149,6 +150,10 @@ impl Policy for Jail {
             enforced: request.is_enforced(),
         };
         Decision::Admit(Admission::new().with_receipt(Until::Head, receipt)).into()
+    }
+
+    fn label(&self) -> PolicyLabel {
+        PolicyLabel::new("jail", "jail").unwrap_or_else(|_| PolicyLabel::of_type::<Self>())
     }
 }
 
