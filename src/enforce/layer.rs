@@ -134,13 +134,6 @@ impl<P: ?Sized, R: Clone> EnforceLayer<P, R> {
     }
 }
 
-#[cfg(feature = "jail")]
-impl<P: ?Sized, R> EnforceLayer<P, R> {
-    pub(crate) fn policies(&self) -> &P {
-        &self.gate.policies
-    }
-}
-
 impl<P: ?Sized, R> EnforceLayer<P, R> {
     /// Returns how often each policy has decided what, in the order in which they are checked. The counts are exact, whatever became of
     /// the events.
@@ -153,6 +146,13 @@ impl<P: ?Sized, R> EnforceLayer<P, R> {
     #[must_use]
     pub fn check_durations(&self) -> Option<DurationCounts> {
         self.gate.durations.as_ref().map(|it| it.counts())
+    }
+}
+
+#[cfg(feature = "jail")]
+impl<P: ?Sized, R> EnforceLayer<P, R> {
+    pub(crate) fn policies(&self) -> &P {
+        &self.gate.policies
     }
 }
 

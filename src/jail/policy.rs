@@ -15,10 +15,11 @@ use crate::{
         state::{Cause, State, Verdict},
     },
     policy::{
-        admission::{Admission, Notice},
+        admission::Admission,
         decision::{Check, Decision},
         head::RequestHead,
         label::PolicyLabel,
+        notice::Notice,
         receipt::{Outcome, Receipt, Until},
         rejection::Rejection,
         set::Policy,
