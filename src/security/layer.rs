@@ -18,6 +18,7 @@ use crate::{
     policy::{
         decision::Check,
         head::RequestHead,
+        label::PolicyLabel,
         set::{Policy, PolicySet},
     },
     respond::ProblemJson,
@@ -124,6 +125,25 @@ impl PolicySet for SecurityPolicies {
             None => self.rate_limit.check_step(step, request),
             Some(step) => self.own.check_step(step, request),
         }
+    }
+
+    fn step_label(&self, mut step: usize) -> PolicyLabel {
+        let parts: [&dyn PolicySet; 6] = [
+            &self.known_peer,
+            &self.jail,
+            &self.deny,
+            &self.allow,
+            &self.rate_limit,
+            &self.own,
+        ];
+        for part in parts {
+            let steps = part.steps();
+            if step < steps {
+                return part.step_label(step);
+            }
+            step -= steps;
+        }
+        PolicyLabel::of_type::<Self>()
     }
 }
 
