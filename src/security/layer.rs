@@ -14,7 +14,7 @@ use crate::{
     host::allowed::AllowedHosts,
     https::policy::{HstsPolicy, Https},
     ip_filter::{allowlist::IpAllowlist, denylist::IpDenylist},
-    policy::{decision::Check, head::RequestHead, set::PolicySet},
+    policy::{decision::Check, head::RequestHead, label::PolicyLabel, set::PolicySet},
     respond::ProblemJson,
     response_headers::{ResponseHeadersLayer, SetResponseHeaders},
     security::known_peer::KnownPeer,
@@ -98,6 +98,28 @@ impl PolicySet for SecurityPolicies {
             known_peer, hsts, jail, deny, allow, hosts, https, rate_limit
         );
         self.own.check_step(step, request)
+    }
+
+    fn step_label(&self, mut step: usize) -> PolicyLabel {
+        let parts: [&dyn PolicySet; 9] = [
+            &self.known_peer,
+            &self.hsts,
+            &self.jail,
+            &self.deny,
+            &self.allow,
+            &self.hosts,
+            &self.https,
+            &self.rate_limit,
+            &self.own,
+        ];
+        for part in parts {
+            let steps = part.steps();
+            if step < steps {
+                return part.step_label(step);
+            }
+            step -= steps;
+        }
+        PolicyLabel::of_type::<Self>()
     }
 }
 
