@@ -11,11 +11,16 @@ use crate::{
         layer::{ClientIpLayer, ResolveClientIp},
         source::ClientIpSource,
     },
-    enforce::layer::{Enforce, EnforceLayer},
+    enforce::{
+        counts::PolicyCounts,
+        layer::{Enforce, EnforceLayer},
+    },
     ip_filter::{allowlist::IpAllowlist, denylist::IpDenylist},
+    metrics::duration::DurationCounts,
     policy::{
         decision::Check,
         head::RequestHead,
+        label::PolicyLabel,
         set::{Policy, PolicySet},
     },
     respond::ProblemJson,
@@ -61,6 +66,22 @@ impl SecurityLayer {
     }
 }
 
+impl<R> SecurityLayer<R> {
+    /// Returns how often each policy has decided what, in the order in which they are checked. The counts are exact, whatever became of
+    /// the events.
+    #[must_use]
+    pub fn counts(&self) -> Vec<PolicyCounts> {
+        self.enforce.counts()
+    }
+
+    /// Returns how long checks have taken so far; nothing unless
+    /// [`check_duration`](crate::security::SecurityBuilder::check_duration) was called.
+    #[must_use]
+    pub fn check_durations(&self) -> Option<DurationCounts> {
+        self.enforce.check_durations()
+    }
+}
+
 impl<S, R> Layer<S> for SecurityLayer<R> {
     type Service = ResolveClientIp<Enforce<S, SecurityPolicies, R>>;
 
@@ -101,6 +122,22 @@ impl PolicySet for SecurityPolicies {
         match step.checked_sub(self.rate_limit.steps()) {
             None => self.rate_limit.check_step(step, request),
             Some(step) => self.own.check_step(step, request),
+        }
+    }
+
+    fn step_label(&self, step: usize) -> PolicyLabel {
+        let Some(step) = step.checked_sub(1) else {
+            return self.known_peer.label();
+        };
+        let Some(step) = step.checked_sub(self.deny.steps()) else {
+            return self.deny.step_label(step);
+        };
+        let Some(step) = step.checked_sub(self.allow.steps()) else {
+            return self.allow.step_label(step);
+        };
+        match step.checked_sub(self.rate_limit.steps()) {
+            None => self.rate_limit.step_label(step),
+            Some(step) => self.own.step_label(step),
         }
     }
 }

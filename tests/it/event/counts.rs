@@ -4,6 +4,8 @@ use std::{thread, time::Duration};
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use palisade::{
+    SecurityLayer,
+    client_ip::{ClientIpSource, PeerAddr},
     clock::ManualClock,
     enforce::EnforceLayer,
     event::{Action, EventSink, FloodControl, NullSink, SecurityEvent, SharedSink},
@@ -12,7 +14,9 @@ use palisade::{
         SINK_ERRORS_TOTAL,
     },
     policy::{Check, DryRun, Policy, PolicyLabel, Rejection, RequestHead},
+    rate_limit::Quota,
 };
+use tower::Layer;
 
 use super::support::{CLIENT, Handler, Limit, Refuse, layer, request, send};
 
@@ -207,4 +211,49 @@ fn the_time_of_checks_is_measured_on_request() {
         .collect();
     assert_eq!(filled, [(Some(Duration::from_millis(5)), 3)]);
     assert_eq!(layer.counts()[0].allowed(), 2);
+}
+
+#[test]
+fn the_facade_names_its_policies() {
+    let security = SecurityLayer::builder(ClientIpSource::Peer)
+        .deny("198.51.100.0/24".parse().unwrap())
+        .allow("203.0.113.0/24".parse().unwrap())
+        .rate_limit(Quota::per_minute(2).with_name("api"))
+        .policy(DryRun::new(Refuse(Action::IpBlocked, 403)))
+        .sink(NullSink)
+        .check_duration()
+        .build();
+    let service = security.layer(Handler::default().service());
+    for client in [CLIENT, CLIENT, CLIENT, "198.51.100.1", "192.0.2.1"] {
+        let mut request = request(client);
+        request.extensions_mut().insert(PeerAddr::Tcp(
+            (client.parse::<std::net::IpAddr>().unwrap(), 1).into(),
+        ));
+        send(&service, request);
+    }
+    let counts: Vec<_> = security
+        .counts()
+        .iter()
+        .map(|it| {
+            (
+                it.label().layer(),
+                it.label().policy().to_owned(),
+                it.allowed(),
+                it.denied(),
+                it.would_deny(),
+            )
+        })
+        .collect();
+    let expected = [
+        ("client_ip", "known_peer", 5, 0, 0),
+        ("ip_filter", "deny", 4, 1, 0),
+        ("ip_filter", "allow", 3, 1, 0),
+        ("rate_limit", "api", 2, 1, 0),
+        ("custom", "Refuse", 0, 0, 2),
+    ];
+    assert_eq!(
+        counts,
+        expected.map(|(layer, policy, a, d, w)| (layer, policy.to_owned(), a, d, w))
+    );
+    assert_eq!(security.check_durations().unwrap().count(), 5);
 }
