@@ -31,8 +31,8 @@ use palisade::{
     clock::ManualClock,
     enforce::EnforceLayer,
     event::{
-        Action, EcsLines, EventSink, FloodControl, LineSink, NullSink, SecurityEvent, SharedSink,
-        TextLines, TracingSink,
+        Action, EcsLines, EventSink, FloodControl, LineSink, NullSink, SecurityEvent, Severity,
+        SharedSink, TextLines, TracingSink,
     },
     policy::{Check, Policy, Rejection, RequestHead},
 };
@@ -143,6 +143,10 @@ impl<S: EventSink> EventSink for Counted<S> {
     fn record(&self, event: &SecurityEvent<'_>) {
         self.0.fetch_add(1, Ordering::Relaxed);
         self.1.record(event);
+    }
+
+    fn wants(&self, severity: Severity) -> bool {
+        self.1.wants(severity)
     }
 
     fn flush(&self) {

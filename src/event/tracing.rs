@@ -81,6 +81,15 @@ impl EventSink for TracingSink {
             Severity::Error => write_at!(Level::ERROR, event),
         }
     }
+
+    fn wants(&self, severity: Severity) -> bool {
+        match severity {
+            Severity::Debug => enabled!(target: "palisade::security", Level::DEBUG),
+            Severity::Info => enabled!(target: "palisade::security", Level::INFO),
+            Severity::Warn => enabled!(target: "palisade::security", Level::WARN),
+            Severity::Error => enabled!(target: "palisade::security", Level::ERROR),
+        }
+    }
 }
 
 /// Returns what is shown instead of a whole address.

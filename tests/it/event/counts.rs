@@ -18,7 +18,7 @@ use palisade::{
 };
 use tower::Layer;
 
-use super::support::{CLIENT, Handler, Limit, Refuse, layer, request, send};
+use super::support::{CLIENT, Collector, Handler, Limit, Refuse, layer, request, send};
 
 /// Runs `f` with a recorder of its own and returns what Prometheus would scrape.
 pub(crate) fn recorded<T>(f: impl FnOnce(&PrometheusHandle) -> T) -> T {
@@ -44,7 +44,7 @@ fn decisions(policy: &str, decision: &str, count: u64) -> String {
 /// A stack with everything that counts, which has answered three requests.
 pub(crate) fn scrape() -> String {
     recorded(|handle| {
-        let sink = SharedSink::new(FloodControl::new(NullSink));
+        let sink = SharedSink::new(FloodControl::new(Collector::default()));
         let layer = EnforceLayer::new((
             Limit::default(),
             DryRun::new(Refuse(Action::IpBlocked, 403)),
@@ -93,7 +93,7 @@ fn h01_and_h03_decisions_are_counted_by_layer_policy_and_decision() {
 #[test]
 fn l03_counters_stand_at_zero_before_any_event() {
     let scrape = recorded(|handle| {
-        let _layer = layer(Limit::default(), FloodControl::new(NullSink));
+        let _layer = layer(Limit::default(), FloodControl::new(Collector::default()));
         handle.render()
     });
     for decision in ["allowed", "denied", "redirected", "unkeyed", "would_deny"] {
@@ -116,7 +116,7 @@ fn l03_counters_stand_at_zero_before_any_event() {
 
 #[test]
 fn l05_counts_are_exact_under_16_threads() {
-    let layer = layer(Limit::default(), FloodControl::new(NullSink));
+    let layer = layer(Limit::default(), FloodControl::new(Collector::default()));
     let threads: Vec<_> = (0..16)
         .map(|i| {
             let service = Handler::default().behind(&layer);
@@ -139,7 +139,7 @@ fn l05_counts_are_exact_under_16_threads() {
 #[test]
 fn a_client_cannot_make_a_series() {
     let (before, after) = recorded(|handle| {
-        let layer = layer(Limit::default(), FloodControl::new(NullSink));
+        let layer = layer(Limit::default(), FloodControl::new(Collector::default()));
         let service = Handler::default().behind(&layer);
         let before = handle.render().lines().count();
         for client in 0..1000u32 {
@@ -155,7 +155,7 @@ fn a_client_cannot_make_a_series() {
 
 #[test]
 fn counts_do_not_depend_on_flood_control_or_sinks() {
-    let sink = SharedSink::new(FloodControl::new(NullSink).with_budget(1, 1));
+    let sink = SharedSink::new(FloodControl::new(Collector::default()).with_budget(1, 1));
     for _ in 0..1000 {
         sink.record(&SecurityEvent::new(Action::IpBlocked, ""));
     }
