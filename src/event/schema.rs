@@ -244,6 +244,8 @@ impl Action {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
 
     /// ECS 9, the values of `event.category` with the values of `event.type` that are expected with each.
@@ -324,6 +326,10 @@ mod tests {
                     text
                 }
             };
+            let code = |words: &[&str]| {
+                let words: Vec<_> = words.iter().map(|it| format!("`{it}`")).collect();
+                or_dash(words.join(", "))
+            };
             let owasp = schema.owasp.map(|(name, arguments)| {
                 let arguments = match arguments {
                     Arguments::Client => "client".to_owned(),
@@ -351,13 +357,14 @@ mod tests {
                 Refusal::Unkeyed if refuses => "unkeyed",
                 _ => "–",
             };
-            table += &format!(
-                "| `{}` | {} | {} | {} | {} | {} | {recorded} | {decision} |\n",
+            let _ = writeln!(
+                table,
+                "| `{}` | {} | {} | {} | {} | {} | {recorded} | {decision} |",
                 action.as_str(),
                 action.severity().as_str(),
                 or_dash(owasp.unwrap_or_default()),
-                or_dash(schema.categories.join(", ")),
-                schema.types.join(", "),
+                code(schema.categories),
+                code(schema.types),
                 schema.outcome.unwrap_or("–"),
             );
         }
