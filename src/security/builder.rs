@@ -36,6 +36,7 @@ pub struct SecurityBuilder<R = ProblemJson> {
     quotas: Vec<Quota>,
     sink: Option<SharedSink>,
     clock: Option<Arc<dyn Clock>>,
+    check_duration: bool,
     respond: R,
 }
 
@@ -81,6 +82,7 @@ impl SecurityBuilder {
             quotas: Vec::new(),
             sink: None,
             clock: None,
+            check_duration: false,
             respond: ProblemJson,
         }
     }
@@ -182,6 +184,12 @@ impl<R> SecurityBuilder<R> {
         self
     }
 
+    /// Measures how long the policies take to decide. It is off by default, because it reads the clock twice per request.
+    pub fn check_duration(mut self) -> Self {
+        self.check_duration = true;
+        self
+    }
+
     /// Sets how refusals look. The default is [`ProblemJson`].
     pub fn responder<R2>(self, respond: R2) -> SecurityBuilder<R2> {
         SecurityBuilder {
@@ -194,6 +202,7 @@ impl<R> SecurityBuilder<R> {
             quotas: self.quotas,
             sink: self.sink,
             clock: self.clock,
+            check_duration: self.check_duration,
             respond,
         }
     }
@@ -229,9 +238,12 @@ impl<R: Clone> SecurityBuilder<R> {
         };
         let mut client_ip = self.client_ip;
         let mut enforce = EnforceLayer::new(policies).with_responder(self.respond);
-        if let Some(sink) = self.sink {
-            client_ip = client_ip.with_shared_sink(sink.clone());
-            enforce = enforce.with_shared_sink(sink);
+        // One sink for both layers, so that they share the budget of the default one.
+        let sink = self.sink.unwrap_or_default();
+        client_ip = client_ip.with_shared_sink(sink.clone());
+        enforce = enforce.with_shared_sink(sink);
+        if self.check_duration {
+            enforce = enforce.with_check_duration();
         }
         if let Some(clock) = self.clock {
             enforce = enforce.with_shared_clock(clock);

@@ -10,10 +10,14 @@ use crate::jail::{handle::JailHandle, policy::Jail};
 use crate::rate_limit::policy::RateLimit;
 use crate::{
     client_ip::layer::{ClientIpLayer, ResolveClientIp},
-    enforce::layer::{Enforce, EnforceLayer},
+    enforce::{
+        counts::PolicyCounts,
+        layer::{Enforce, EnforceLayer},
+    },
     host::allowed::AllowedHosts,
     https::policy::{HstsPolicy, Https},
     ip_filter::{allowlist::IpAllowlist, denylist::IpDenylist},
+    metrics::duration::DurationCounts,
     policy::{decision::Check, head::RequestHead, label::PolicyLabel, set::PolicySet},
     respond::ProblemJson,
     response_headers::{ResponseHeadersLayer, SetResponseHeaders},
@@ -36,6 +40,22 @@ impl<R> SecurityLayer<R> {
     #[must_use]
     pub fn jail(&self) -> Option<JailHandle> {
         self.enforce.policies().jail.as_ref().map(Jail::handle)
+    }
+}
+
+impl<R> SecurityLayer<R> {
+    /// Returns how often each policy has decided what, in the order in which they are checked. The counts are exact, whatever became of
+    /// the events.
+    #[must_use]
+    pub fn counts(&self) -> Vec<PolicyCounts> {
+        self.enforce.counts()
+    }
+
+    /// Returns how long checks have taken so far; nothing unless
+    /// [`check_duration`](crate::security::SecurityBuilder::check_duration) was called.
+    #[must_use]
+    pub fn check_durations(&self) -> Option<DurationCounts> {
+        self.enforce.check_durations()
     }
 }
 

@@ -19,6 +19,7 @@ mod contract;
 #[cfg(all(
     feature = "metrics",
     feature = "privacy",
+    feature = "rate-limit",
     feature = "tracing-subscriber"
 ))]
 mod event;
