@@ -106,6 +106,9 @@ impl<P: PolicySet + ?Sized, R> Gate<P, R> {
 
     /// Records the events of an admitted request.
     pub(crate) fn admit(&self, parts: &Parts, admission: &mut Admission) {
+        if admission.notices.is_empty() {
+            return;
+        }
         for notice in admission.notices.drain(..) {
             let event = SecurityEvent::new(notice.action(), notice.reason());
             let event = with_evidence(event, notice.evidence);
