@@ -2,14 +2,7 @@
 //!
 //! `cargo bench --bench https` measures time. `cargo bench --bench https -- count` runs every subject under valgrind and counts instructions, which
 //! does not depend on what else the machine does; then the bounds are checked, too.
-#![expect(
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::cast_precision_loss,
-    clippy::print_stdout,
-    reason = "a bench"
-)]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a bench")]
 
 use std::{
     convert::Infallible,

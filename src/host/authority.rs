@@ -95,9 +95,8 @@ impl<'a> RequestHost<'a> {
         let Scan { length, last } = scan_name(value)?;
         let (name, rest) = value.split_at_checked(length)?;
         let port = match rest {
-            [] => None,
+            [] | [b'.'] => None,
             [b':', port @ ..] | [b'.', b':', port @ ..] => parse_port(port)?,
-            [b'.'] => None,
             _ => return None,
         };
         let name = std::str::from_utf8(name).ok()?;
