@@ -72,7 +72,12 @@ pub mod host;
 pub mod https;
 pub mod ip_filter;
 pub mod ip_set;
+#[cfg(feature = "jail")]
+pub mod jail;
+pub mod metrics;
 pub mod policy;
+#[cfg(feature = "proxy-protocol")]
+pub mod proxy_protocol;
 #[cfg(feature = "rate-limit")]
 pub mod rate_limit;
 pub mod respond;

@@ -7,7 +7,7 @@ use http::{
 
 use crate::{
     event::{fingerprint::FingerprintKey, model::Action},
-    policy::{admission::Notice, head::RequestHead},
+    policy::{head::RequestHead, notice::Notice},
 };
 
 /// Looks for credentials in requests over plain text, which by then have leaked.

@@ -19,12 +19,8 @@ use crate::{
     event::{fingerprint::FingerprintKey, model::Action},
     https::{credential::Credentials, exempt::PathPattern, hsts::Hsts, target::RedirectTarget},
     policy::{
-        admission::{Admission, Notice},
-        decision::Check,
-        fields::FieldMode,
-        head::RequestHead,
-        rejection::Rejection,
-        set::Policy,
+        admission::Admission, decision::Check, fields::FieldMode, head::RequestHead,
+        notice::Notice, rejection::Rejection, set::Policy,
     },
 };
 
