@@ -10,4 +10,6 @@
 mod adapters;
 mod auto_traits;
 mod contract;
+mod rate_limit;
+mod rate_limit_http;
 mod support;
