@@ -17,10 +17,12 @@ use crate::{
     client_ip::context::ClientIp,
     event::model::Action,
     policy::{
-        admission::{Admission, Notice},
+        admission::Admission,
         decision::Check,
         fields::{FieldMode, ResponseFields},
         head::RequestHead,
+        label::PolicyLabel,
+        notice::Notice,
         receipt::{Outcome, Until},
         rejection::Rejection,
         set::Policy,
@@ -166,6 +168,13 @@ impl RateLimit {
 }
 
 impl Policy for RateLimit {
+    fn label(&self) -> PolicyLabel {
+        let quotas = self.0.limiter.quotas();
+        let name = quotas.metered().first().map(|it| Arc::clone(&it.name));
+        name.and_then(|it| PolicyLabel::new("rate_limit", it).ok())
+            .unwrap_or_else(PolicyLabel::of_type::<Self>)
+    }
+
     fn check(&self, request: &RequestHead<'_>) -> Check {
         let limit = &*self.0;
         if limit.settings.exempt.iter().any(|it| it(request)) {

@@ -1,15 +1,41 @@
 //! The integration tests: one binary, a module per concern.
 #![allow(
-    clippy::unwrap_used,
+    clippy::allow_attributes,
     clippy::expect_used,
-    clippy::panic,
     clippy::indexing_slicing,
+    clippy::panic,
+    clippy::type_complexity,
+    clippy::unwrap_used,
     reason = "a test fails by panicking"
 )]
 
 mod adapters;
 mod auto_traits;
+mod client_ip;
+mod clients;
 mod contract;
+#[cfg(all(
+    feature = "metrics",
+    feature = "privacy",
+    feature = "tracing-subscriber"
+))]
+mod event;
+#[cfg(all(feature = "axum", feature = "rate-limit"))]
+mod facade;
+mod host;
+mod https;
+#[cfg(feature = "in-flight")]
+mod in_flight;
+mod ip_filter;
+mod ip_list;
+mod nginx;
+#[cfg(feature = "rate-limit")]
 mod rate_limit;
+#[cfg(feature = "rate-limit")]
+mod rate_limit_fields;
+#[cfg(feature = "rate-limit")]
 mod rate_limit_http;
+mod response_headers;
 mod support;
+mod tls;
+mod way_back;

@@ -2,7 +2,8 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use bytes::Bytes;
+use http::{HeaderName, Request, Response, StatusCode};
 use http_body_util::Full;
 use palisade::{
     client_ip::{ClientContext, ClientIp, PeerAddr, UnknownReason},
@@ -11,8 +12,8 @@ use palisade::{
     ip_set::IpSet,
     policy::{DryRun, PolicySet},
     rate_limit::{
-        Charge, LegacyReset, MissingKey, Quota, QuotaSet, RateLimit, RateLimitBuilder,
-        RateLimitKey, RateLimitLayer, StandardFields,
+        Charge, MissingKey, Quota, QuotaSet, RateLimit, RateLimitBuilder, RateLimitKey,
+        RateLimitLayer, StandardFields,
     },
 };
 use tower::{Layer, ServiceExt, service_fn};
@@ -21,7 +22,7 @@ use crate::support::{RecordingSink, Refuse};
 
 /// What a client sends, and what the handler answers.
 #[derive(Clone, Debug)]
-struct Call {
+pub(crate) struct Call {
     client: ClientIp,
     key: Option<&'static str>,
     method: &'static str,
@@ -30,7 +31,7 @@ struct Call {
     settle: Option<u32>,
 }
 
-fn from(addr: &str) -> Call {
+pub(crate) fn from(addr: &str) -> Call {
     Call {
         client: ClientIp::Known(addr.parse().unwrap()),
         key: None,
@@ -63,14 +64,14 @@ impl Call {
 }
 
 /// A service behind policies, with its clock and its events.
-struct Bench<P: PolicySet> {
+pub(crate) struct Bench<P: PolicySet> {
     layer: EnforceLayer<P>,
-    clock: ManualClock,
+    pub(crate) clock: ManualClock,
     sink: RecordingSink,
 }
 
 impl<P: PolicySet> Bench<P> {
-    fn new(clock: &ManualClock, policies: P) -> Self {
+    pub(crate) fn new(clock: &ManualClock, policies: P) -> Self {
         let sink = RecordingSink::default();
         Self {
             layer: EnforceLayer::new(policies)
@@ -81,7 +82,7 @@ impl<P: PolicySet> Bench<P> {
         }
     }
 
-    async fn call(&self, call: Call) -> Response<Full<bytes::Bytes>> {
+    pub(crate) async fn call(&self, call: Call) -> Response<Full<Bytes>> {
         let service = self
             .layer
             .layer(service_fn(|request: Request<()>| async move {
@@ -107,7 +108,7 @@ impl<P: PolicySet> Bench<P> {
         service.oneshot(request).await.unwrap()
     }
 
-    async fn statuses(&self, calls: impl IntoIterator<Item = Call>) -> Vec<u16> {
+    pub(crate) async fn statuses(&self, calls: impl IntoIterator<Item = Call>) -> Vec<u16> {
         let mut statuses = Vec::new();
         for call in calls {
             statuses.push(self.call(call).await.status().as_u16());
@@ -116,7 +117,7 @@ impl<P: PolicySet> Bench<P> {
     }
 }
 
-fn bench(
+pub(crate) fn bench(
     quotas: impl Into<QuotaSet>,
     set: impl FnOnce(RateLimitBuilder) -> RateLimitBuilder,
 ) -> Bench<RateLimit> {
@@ -132,9 +133,9 @@ fn header_key() -> RateLimitKey {
     RateLimitKey::header(HeaderName::from_static("x-key"))
 }
 
-const A: &str = "203.0.113.7";
+pub(crate) const A: &str = "203.0.113.7";
 const B: &str = "203.0.113.8";
-const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test]
 async fn clients_are_refused_past_their_limit_and_come_back() {
@@ -523,209 +524,4 @@ fn settings_without_sense_are_refused() {
     check(builder().near_limit(101), "1 to 100");
     check(builder().max_keys(0), "at least one");
     assert!(builder().cost(0).build().is_ok());
-}
-
-mod fields {
-    use super::*;
-
-    fn text(value: Option<&HeaderValue>) -> Option<&str> {
-        value.map(|it| it.to_str().unwrap())
-    }
-
-    /// The fields of a response; what is absent is empty.
-    fn found(response: &Response<Full<bytes::Bytes>>, names: &[&str]) -> Vec<String> {
-        let field = |name: &&str| {
-            text(response.headers().get(*name))
-                .unwrap_or_default()
-                .into()
-        };
-        names.iter().map(field).collect()
-    }
-
-    #[tokio::test]
-    async fn standard_fields_stand_on_every_response() {
-        let names = ["ratelimit-policy", "ratelimit", "retry-after"];
-        let bench = bench(
-            QuotaSet::new([
-                Quota::per_minute(2).with_name("minute"),
-                Quota::per_hour(1000).with_burst(1000).with_name("hour"),
-            ])
-            .unwrap(),
-            |it| it.standard_fields(StandardFields::Draft11),
-        );
-        let policy = r#""minute";q=2;w=60, "hour";q=1000;w=3600"#;
-        // H05, E12: the tightest is reported, and nobody who is admitted is told to wait.
-        let response = bench.call(from(A)).await;
-        assert_eq!(
-            found(&response, &names),
-            [policy, r#""minute";r=1;t=30"#, ""]
-        );
-        let response = bench.call(from(A)).await;
-        assert_eq!(
-            found(&response, &names),
-            [policy, r#""minute";r=0;t=60"#, ""]
-        );
-        // H26: whole seconds, rounded up.
-        bench.clock.advance(Duration::from_millis(500));
-        let response = bench.call(from(A)).await;
-        assert_eq!(response.status(), 429);
-        assert_eq!(
-            found(&response, &names),
-            [policy, r#""minute";r=0;t=30"#, "30"]
-        );
-    }
-
-    #[tokio::test]
-    async fn fields_parse_as_structured_fields() {
-        for name in ["plain", r#"qu"ote\back"#, " a b;c=\",d", "~!@#$%^&*()"] {
-            let bench = bench(
-                Quota::per_day(u32::MAX).try_with_name(name).unwrap(),
-                |it| it.standard_fields(StandardFields::Draft11),
-            );
-            let response = bench.call(from(A)).await;
-            for (field, keys) in [("ratelimit-policy", ["q", "w"]), ("ratelimit", ["r", "t"])] {
-                let value = response.headers()[field].as_bytes();
-                let list: sfv::List = sfv::Parser::new(value).parse().unwrap();
-                let [sfv::ListEntry::Item(item)] = list.as_slice() else {
-                    panic!("{list:?}");
-                };
-                let found = item.bare_item.as_string().unwrap();
-                assert_eq!(found.as_str(), name);
-                for key in keys {
-                    let number = item.params.get(key).unwrap().as_integer().unwrap();
-                    assert!(i64::from(number) >= 0);
-                }
-                assert_eq!(item.params.len(), 2);
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn stacked_limits_add_to_the_lists() {
-        // H05.
-        let clock = ManualClock::new();
-        let limit = |number: u32| {
-            RateLimit::builder(
-                Quota::per_minute(number)
-                    .try_with_name(format!("q{number}"))
-                    .unwrap(),
-            )
-            .clock(clock.clone())
-            .max_keys(10)
-            .standard_fields(StandardFields::Draft11)
-            .build()
-            .unwrap()
-        };
-        let limits: Vec<_> = [1, 5, 6, 7, 8].into_iter().map(limit).collect();
-        let bench = Bench::new(&clock, limits);
-        let response = bench.call(from(A)).await;
-        let remaining: Vec<_> = response
-            .headers()
-            .get_all("ratelimit")
-            .iter()
-            .map(|it| it.to_str().unwrap().split(';').nth(1).unwrap())
-            .collect();
-        assert_eq!(remaining, ["r=0", "r=4", "r=5", "r=6", "r=7"]);
-    }
-
-    #[tokio::test]
-    async fn older_fields_have_two_kinds_of_reset() {
-        let names = [
-            "x-ratelimit-limit",
-            "x-ratelimit-remaining",
-            "x-ratelimit-reset",
-        ];
-        // H02 as a delta.
-        let delta = bench(Quota::per_minute(5), |it| {
-            it.legacy_fields(LegacyReset::Delta)
-        });
-        let response = delta.call(from(A)).await;
-        assert_eq!(found(&response, &names), ["5", "4", "12"]);
-
-        // H01 as a time.
-        let epoch = bench(Quota::per_minute(5), |it| {
-            it.legacy_fields(LegacyReset::Epoch)
-        });
-        let response = epoch.call(from(A)).await;
-        let now = palisade::clock::Clock::system_now(&epoch.clock)
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap()
-            .as_secs();
-        let reset: u64 = found(&response, &names)[2].parse().unwrap();
-        assert!((now + 12..=now + 13).contains(&reset));
-    }
-
-    #[tokio::test]
-    async fn the_time_to_come_again() {
-        // H07, H08: on its own switch, and on by default.
-        let plain = bench(Quota::per_minute(1), |it| it);
-        assert_eq!(plain.statuses([from(A)]).await, [200]);
-        let response = plain.call(from(A)).await;
-        assert_eq!(found(&response, &["retry-after", "ratelimit"]), ["60", ""]);
-        // H27: never zero.
-        plain.clock.advance(Duration::from_millis(59_999));
-        let response = plain.call(from(A)).await;
-        assert_eq!(found(&response, &["retry-after"]), ["1"]);
-
-        let silent = bench(Quota::per_minute(1), RateLimitBuilder::without_retry_after);
-        assert_eq!(silent.statuses([from(A)]).await, [200]);
-        let response = silent.call(from(A)).await;
-        assert_eq!(found(&response, &["retry-after"]), [""]);
-
-        // E34: advice does not change how long a client is refused.
-        let advised = bench(Quota::per_minute(1), |it| {
-            it.retry_after_at_least(Duration::from_secs(3600))
-        });
-        assert_eq!(advised.statuses([from(A)]).await, [200]);
-        let response = advised.call(from(A)).await;
-        assert_eq!(found(&response, &["retry-after"]), ["3600"]);
-        advised.clock.advance(60 * SECOND);
-        assert_eq!(advised.statuses([from(A)]).await, [200]);
-
-        // Jitter only lengthens.
-        let jitter = bench(Quota::per_minute(1), |it| it.retry_jitter(100 * SECOND));
-        assert_eq!(jitter.statuses([from(A)]).await, [200]);
-        let mut told = std::collections::BTreeSet::new();
-        for _ in 0..50 {
-            let response = jitter.call(from(A)).await;
-            let seconds: u64 = found(&response, &["retry-after"])[0].parse().unwrap();
-            assert!((60..=160).contains(&seconds));
-            told.insert(seconds);
-        }
-        assert!(told.len() > 5);
-    }
-
-    #[tokio::test]
-    async fn the_body_names_what_was_violated() {
-        // H22, E08, H33, H38.
-        use http_body_util::BodyExt;
-
-        let bench = bench(
-            QuotaSet::new([
-                Quota::per_minute(1).with_name("minute"),
-                Quota::per_hour(1).with_name("hour"),
-                Quota::per_day(10).with_name("day"),
-            ])
-            .unwrap(),
-            |it| it,
-        );
-        assert_eq!(bench.statuses([from(A)]).await, [200]);
-        let response = bench.call(from(A)).await;
-        assert_eq!(
-            response.headers()["content-type"],
-            "application/problem+json"
-        );
-        assert_eq!(response.headers()["cache-control"], "no-store");
-        let body = response.into_body().collect().await.unwrap().to_bytes();
-        let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
-        assert_eq!(
-            problem["type"],
-            "https://iana.org/assignments/http-problem-types#quota-exceeded"
-        );
-        assert_eq!(problem["status"], 429);
-        assert_eq!(
-            problem["violated-policies"],
-            serde_json::json!(["minute", "hour"])
-        );
-    }
 }
