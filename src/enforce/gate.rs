@@ -218,7 +218,8 @@ impl Refusal {
     }
 }
 
-fn about<'a>(
+/// Adds to an event what a request says.
+pub(crate) fn about<'a>(
     mut event: SecurityEvent<'a>,
     policy: Option<&'a str>,
     parts: &'a Parts,

@@ -32,6 +32,8 @@ pub enum Action {
     ApiKeyRejected,
     /// A valid API key lacks the scope that the request needs.
     ApiKeyScopeMissing,
+    /// The file of bans could not be read or written.
+    BanFileFailed,
     /// A client that should have been banned was not.
     BanSkipped,
     /// A banned client tried again.
@@ -110,6 +112,7 @@ impl Action {
             Self::ApiKeyAcceptedPrevious => "api_key_accepted_previous",
             Self::ApiKeyRejected => "api_key_rejected",
             Self::ApiKeyScopeMissing => "api_key_scope_missing",
+            Self::BanFileFailed => "ban_file_failed",
             Self::BanSkipped => "ban_skipped",
             Self::BannedClientDenied => "banned_client_denied",
             Self::ClientBanned => "client_banned",
@@ -154,7 +157,8 @@ impl Action {
             Self::ApiKeyAcceptedPrevious | Self::ApiKeyRejected | Self::ApiKeyScopeMissing => {
                 "api_key"
             }
-            Self::BanSkipped
+            Self::BanFileFailed
+            | Self::BanSkipped
             | Self::BannedClientDenied
             | Self::ClientBanned
             | Self::ClientUnbanned => "jail",
@@ -201,7 +205,8 @@ impl Action {
             | Self::LimiterStoreRecovered
             | Self::RateLimitWarning
             | Self::SecretLoaded => Severity::Info,
-            Self::ClientUnknown
+            Self::BanFileFailed
+            | Self::ClientUnknown
             | Self::IpListReloadFailed
             | Self::LimiterStoreFailed
             | Self::LimiterStoreFull

@@ -27,7 +27,10 @@ impl<P: PolicySet> PolicySet for DryRun<P> {
     }
 
     fn check_step(&self, step: usize, request: &RequestHead<'_>) -> Check {
-        self.0.check_step(step, request).map(observe)
+        let enforced = request.set_enforced(false);
+        let check = self.0.check_step(step, request);
+        request.set_enforced(enforced);
+        check.map(observe)
     }
 
     fn step_label(&self, step: usize) -> PolicyLabel {

@@ -28,6 +28,8 @@ mod https;
 mod in_flight;
 mod ip_filter;
 mod ip_list;
+#[cfg(feature = "jail")]
+mod jail;
 mod nginx;
 #[cfg(feature = "rate-limit")]
 mod rate_limit;
@@ -35,7 +37,13 @@ mod rate_limit;
 mod rate_limit_fields;
 #[cfg(feature = "rate-limit")]
 mod rate_limit_http;
+#[cfg(feature = "proxy-protocol")]
+mod proxy_protocol;
 mod response_headers;
+#[cfg(feature = "secrets")]
+mod secret_rotation;
+#[cfg(feature = "secrets")]
+mod secrets;
 mod support;
 mod tls;
 mod way_back;
