@@ -72,6 +72,8 @@ pub mod enforce;
 pub mod event;
 pub mod host;
 pub mod https;
+#[cfg(feature = "in-flight")]
+pub mod in_flight;
 pub mod ip_filter;
 pub mod ip_set;
 #[cfg(feature = "jail")]
