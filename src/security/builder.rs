@@ -15,6 +15,8 @@ use crate::{
     clock::Clock,
     enforce::layer::EnforceLayer,
     event::sink::{EventSink, SharedSink},
+    host::allowed::AllowedHosts,
+    https::policy::Https,
     ip_filter::{allowlist::IpAllowlist, denylist::IpDenylist},
     policy::set::PolicySet,
     respond::ProblemJson,
@@ -26,6 +28,7 @@ use crate::{
 pub struct SecurityBuilder<R = ProblemJson> {
     client_ip: ClientIpLayer,
     policies: SecurityPolicies,
+    https: Option<Https>,
     #[cfg(feature = "jail")]
     jail: Option<JailBuilder>,
     #[cfg(feature = "rate-limit")]
@@ -40,6 +43,7 @@ impl SecurityBuilder {
         Self {
             client_ip: ClientIpLayer::new(source).leaving_missing_peer(),
             policies: SecurityPolicies::default(),
+            https: None,
             #[cfg(feature = "jail")]
             jail: None,
             #[cfg(feature = "rate-limit")]
@@ -74,7 +78,23 @@ impl<R> SecurityBuilder<R> {
         self
     }
 
-    /// Sets where the scheme of requests is read from. The default is [`SchemeSource::Listener`].
+    /// Refuses requests for hosts that are not in a list. The default is to take any host.
+    pub fn allowed_hosts(mut self, hosts: AllowedHosts) -> Self {
+        self.policies.hosts = Some(hosts);
+        self
+    }
+
+    /// Refuses or redirects plain text. The default is to let it in.
+    ///
+    /// Its [source](Https::scheme_source) is then where the scheme of requests is read from, for everything behind this layer. `Strict-Transport-Security`
+    /// stands on the refusals of all parts.
+    pub fn https(mut self, https: Https) -> Self {
+        self.https = Some(https);
+        self
+    }
+
+    /// Sets where the scheme of requests is read from. The default is [`SchemeSource::Listener`], or the source of
+    /// [`https`](Self::https), which takes precedence.
     pub fn scheme(mut self, scheme: SchemeSource) -> Self {
         self.client_ip = self.client_ip.with_scheme(scheme);
         self
@@ -128,6 +148,7 @@ impl<R> SecurityBuilder<R> {
         SecurityBuilder {
             client_ip: self.client_ip,
             policies: self.policies,
+            https: self.https,
             #[cfg(feature = "jail")]
             jail: self.jail,
             #[cfg(feature = "rate-limit")]
@@ -143,7 +164,19 @@ impl<R: Clone> SecurityBuilder<R> {
     /// Makes the layer.
     #[must_use]
     pub fn build(self) -> SecurityLayer<R> {
+        let mut client_ip = self.client_ip;
+        let (hsts, https) = match self.https {
+            Some(https) => {
+                // The scheme is resolved once, by the client's layer, and everything behind it reads the same.
+                client_ip = client_ip.with_scheme(https.scheme_source().clone());
+                let (hsts, https) = https.with_scheme_from_context().split_hsts();
+                (hsts, Some(https))
+            }
+            None => (None, None),
+        };
         let policies = SecurityPolicies {
+            hsts,
+            https,
             #[cfg(feature = "jail")]
             jail: self.jail.map(|mut jail| {
                 if let Some(sink) = &self.sink {
@@ -167,7 +200,6 @@ impl<R: Clone> SecurityBuilder<R> {
                 .collect(),
             ..self.policies
         };
-        let mut client_ip = self.client_ip;
         let mut enforce = EnforceLayer::new(policies).with_responder(self.respond);
         if let Some(sink) = self.sink {
             client_ip = client_ip.with_shared_sink(sink.clone());
@@ -185,6 +217,7 @@ impl<R> fmt::Debug for SecurityBuilder<R> {
         f.debug_struct("SecurityBuilder")
             .field("client_ip", &self.client_ip)
             .field("policies", &self.policies)
+            .field("https", &self.https)
             .field("clock", &self.clock)
             .finish_non_exhaustive()
     }

@@ -14,6 +14,8 @@ use crate::{
         source::ClientIpSource,
     },
     enforce::layer::{Enforce, EnforceLayer},
+    host::allowed::AllowedHosts,
+    https::policy::{HstsPolicy, Https},
     ip_filter::{allowlist::IpAllowlist, denylist::IpDenylist},
     policy::{
         decision::Check,
@@ -83,6 +85,7 @@ impl<S, R> Layer<S> for SecurityLayer<R> {
 /// The policies of the facade, in its order.
 #[derive(Default)]
 pub struct SecurityPolicies {
+    pub(crate) hsts: Option<HstsPolicy>,
     pub(crate) known_peer: KnownPeer,
     #[cfg(feature = "jail")]
     pub(crate) jail: Option<Jail>,
@@ -90,6 +93,8 @@ pub struct SecurityPolicies {
     pub(crate) jail: Absent,
     pub(crate) deny: Vec<IpDenylist>,
     pub(crate) allow: Vec<IpAllowlist>,
+    pub(crate) hosts: Option<AllowedHosts>,
+    pub(crate) https: Option<Https>,
     #[cfg(feature = "rate-limit")]
     pub(crate) rate_limit: Vec<RateLimit>,
     #[cfg(not(feature = "rate-limit"))]
@@ -99,15 +104,22 @@ pub struct SecurityPolicies {
 
 impl PolicySet for SecurityPolicies {
     fn steps(&self) -> usize {
-        1 + self.jail.steps()
+        1 + self.hsts.steps()
+            + self.jail.steps()
             + self.deny.steps()
             + self.allow.steps()
+            + self.hosts.steps()
+            + self.https.steps()
             + self.rate_limit.steps()
             + self.own.steps()
     }
 
     fn check_step(&self, step: usize, request: &RequestHead<'_>) -> Check {
         // The order is the point of the facade: who may come at all, then how, then how often.
+        // The field goes first, for it is to stand on the refusals of all others.
+        let Some(step) = step.checked_sub(self.hsts.steps()) else {
+            return self.hsts.check_step(step, request);
+        };
         let Some(step) = step.checked_sub(1) else {
             return self.known_peer.check(request);
         };
@@ -120,6 +132,12 @@ impl PolicySet for SecurityPolicies {
         let Some(step) = step.checked_sub(self.allow.steps()) else {
             return self.allow.check_step(step, request);
         };
+        let Some(step) = step.checked_sub(self.hosts.steps()) else {
+            return self.hosts.check_step(step, request);
+        };
+        let Some(step) = step.checked_sub(self.https.steps()) else {
+            return self.https.check_step(step, request);
+        };
         match step.checked_sub(self.rate_limit.steps()) {
             None => self.rate_limit.check_step(step, request),
             Some(step) => self.own.check_step(step, request),
@@ -130,9 +148,12 @@ impl PolicySet for SecurityPolicies {
 impl fmt::Debug for SecurityPolicies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SecurityPolicies")
+            .field("hsts", &self.hsts)
             .field("jail", &self.jail)
             .field("deny", &self.deny)
             .field("allow", &self.allow)
+            .field("hosts", &self.hosts)
+            .field("https", &self.https)
             .field("rate_limit", &self.rate_limit)
             .field("own", &self.own.len())
             .finish_non_exhaustive()

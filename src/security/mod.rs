@@ -10,8 +10,12 @@
 //! | 2 | jail | 403 where the client is banned |
 //! | 3 | deny lists | 403 |
 //! | 4 | allow lists | 403 |
-//! | 5 | rate limit | 429 |
-//! | 6 | policies of one's own | what they say |
+//! | 5 | hosts | 400 where the host is malformed, 421 where it is not served |
+//! | 6 | HTTPS | 403, or 308 to HTTPS |
+//! | 7 | rate limit | 429 |
+//! | 8 | policies of one's own | what they say |
+//!
+//! `Strict-Transport-Security` stands on responses over HTTPS whatever part refuses.
 
 pub(crate) mod builder;
 pub(crate) mod known_peer;
