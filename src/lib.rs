@@ -59,7 +59,8 @@
 //! | 5 | [`host`], [`https`], [`rate_limit`], [`response_headers`] |
 //! | 6 | [`security`]: the facade, the one place that knows the order |
 //!
-//! What must never be: no policy and nothing under it knows tower. Only [`Enforce`](enforce::Enforce), the client-address service and
+//! What must never be: no policy and nothing under it knows tower. Only [`Enforce`](enforce::Enforce), the client-address service, the one for
+//! [response headers](response_headers) and
 //! [`TrackBody`](enforce::TrackBody) implement `Service`. Nothing reads a forwarding header without trusted proxies in hand. Nothing reads a clock
 //! but through [`Clock`](clock::Clock). No request path allocates in proportion to what a client sends, takes a lock across an await,
 //! blocks, panics, or logs a query, a header value or a secret. State lives in the layer's `Arc`, and no client can make it grow
