@@ -9,7 +9,7 @@ use palisade::{
 };
 use tower::{Layer, ServiceExt, service_fn};
 
-use crate::https::support::{PROXY, STRANGER, from, get, proxies, x_forwarded_proto};
+use crate::https::support::{PROXY, STRANGER, from, get, x_forwarded_proto};
 
 /// Sends a request through a facade, and returns its status, whether HSTS was sent, and the scheme that the application saw.
 async fn ask(
@@ -39,12 +39,13 @@ fn told(peer: &str, scheme: &str) -> http::request::Builder {
 #[tokio::test]
 async fn everybody_reads_the_same_scheme() {
     let secure = Some(String::from("https"));
-    // A source that is set apart from that of the check must not make the two disagree.
-    let builder = || SecurityLayer::builder(ClientIpSource::Peer).https(https());
+    let builder = || SecurityLayer::builder(ClientIpSource::Peer);
     for security in [
-        builder().build(),
-        builder().scheme(SchemeSource::Listener).build(),
-        builder().scheme(SchemeSource::Forwarded(proxies())).build(),
+        builder().https(https()).build(),
+        builder()
+            .scheme(SchemeSource::Listener)
+            .https(https())
+            .build(),
     ] {
         let answer = ask(&security, told(PROXY, "https")).await;
         assert_eq!(answer, (200, true, secure.clone()));
@@ -74,7 +75,7 @@ async fn refusals_before_the_check_bear_hsts() {
 #[tokio::test]
 async fn hosts_are_checked_before_plain_text() {
     let security = SecurityLayer::builder(ClientIpSource::Peer)
-        .allowed_hosts("testserver".parse().unwrap())
+        .hosts("testserver".parse().unwrap())
         .https(https())
         .build();
     let ask_for = async |host: &str, scheme: &str| {
