@@ -26,7 +26,7 @@ use crate::{
         decision::{Check, Decision, LaterDecision},
         head::RequestHead,
         receipt::Outcome,
-        rejection::{Evidence, Rejection},
+        rejection::Rejection,
         set::PolicySet,
     },
     respond::Respond,
@@ -145,7 +145,7 @@ impl<P: PolicySet + ?Sized, R> Gate<P, R> {
     fn notify(&self, parts: &Parts, admission: &mut Admission) {
         for notice in admission.notices.drain(..) {
             let event = SecurityEvent::new(notice.action(), notice.reason());
-            let event = with_evidence(event, notice.evidence);
+            let event = notice.evidence().apply(event);
             let event = about(event, notice.policy().map(|it| &**it), parts);
             let event = if notice.enforced() {
                 event
@@ -176,7 +176,7 @@ impl<P: PolicySet + ?Sized, R> Gate<P, R> {
         if rejection.is_recorded() {
             let event = SecurityEvent::new(rejection.action(), rejection.reason())
                 .with_status(response.status());
-            let event = with_evidence(event, rejection.evidence);
+            let event = rejection.evidence.apply(event);
             self.sink
                 .record(&about(event, rejection.policy().map(|it| &**it), parts));
         }
@@ -218,17 +218,8 @@ impl Refusal {
     }
 }
 
-fn with_evidence(mut event: SecurityEvent<'_>, evidence: Evidence) -> SecurityEvent<'_> {
-    if let Some(rule) = evidence.rule {
-        event = event.with_rule(rule);
-    }
-    if let Some(generation) = evidence.generation {
-        event = event.with_generation(generation);
-    }
-    event
-}
-
-fn about<'a>(
+/// Adds to an event what a request says.
+pub(crate) fn about<'a>(
     mut event: SecurityEvent<'a>,
     policy: Option<&'a str>,
     parts: &'a Parts,

@@ -149,6 +149,13 @@ impl<P: ?Sized, R> EnforceLayer<P, R> {
     }
 }
 
+#[cfg(feature = "jail")]
+impl<P: ?Sized, R> EnforceLayer<P, R> {
+    pub(crate) fn policies(&self) -> &P {
+        &self.gate.policies
+    }
+}
+
 impl<P: ?Sized, R> Clone for EnforceLayer<P, R> {
     fn clone(&self) -> Self {
         Self {

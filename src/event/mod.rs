@@ -61,6 +61,7 @@ pub(crate) mod channel;
 pub(crate) mod ecs;
 #[cfg(feature = "tracing-subscriber")]
 pub(crate) mod ecs_layer;
+pub(crate) mod fingerprint;
 #[cfg(feature = "flood-control")]
 pub(crate) mod flood;
 pub(crate) mod json;
@@ -90,6 +91,7 @@ pub use self::{
     address::EventAddress,
     channel::ChannelSink,
     ecs::EcsLines,
+    fingerprint::{Fingerprint, FingerprintKey},
     lines::{LineFormat, LineSink},
     model::{Action, SecurityEvent, Severity},
     privacy::{AddressPrivacy, PrivacySink},

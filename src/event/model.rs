@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 use crate::event::{
     address::EventAddress,
+    fingerprint::Fingerprint,
     owasp,
     sanitize::{sanitize, sanitize_bytes},
 };
@@ -31,6 +32,8 @@ pub enum Action {
     ApiKeyRejected,
     /// A valid API key lacks the scope that the request needs.
     ApiKeyScopeMissing,
+    /// The file of bans could not be read or written.
+    BanFileFailed,
     /// A client that should have been banned was not.
     BanSkipped,
     /// A banned client tried again.
@@ -109,6 +112,7 @@ impl Action {
             Self::ApiKeyAcceptedPrevious => "api_key_accepted_previous",
             Self::ApiKeyRejected => "api_key_rejected",
             Self::ApiKeyScopeMissing => "api_key_scope_missing",
+            Self::BanFileFailed => "ban_file_failed",
             Self::BanSkipped => "ban_skipped",
             Self::BannedClientDenied => "banned_client_denied",
             Self::ClientBanned => "client_banned",
@@ -153,7 +157,8 @@ impl Action {
             Self::ApiKeyAcceptedPrevious | Self::ApiKeyRejected | Self::ApiKeyScopeMissing => {
                 "api_key"
             }
-            Self::BanSkipped
+            Self::BanFileFailed
+            | Self::BanSkipped
             | Self::BannedClientDenied
             | Self::ClientBanned
             | Self::ClientUnbanned => "jail",
@@ -200,7 +205,8 @@ impl Action {
             | Self::LimiterStoreRecovered
             | Self::RateLimitWarning
             | Self::SecretLoaded => Severity::Info,
-            Self::ClientUnknown
+            Self::BanFileFailed
+            | Self::ClientUnknown
             | Self::IpListReloadFailed
             | Self::LimiterStoreFailed
             | Self::LimiterStoreFull
@@ -269,6 +275,7 @@ pub struct SecurityEvent<'a> {
     user_agent: Option<Cow<'a, [u8]>>,
     request_id: Option<Cow<'a, [u8]>>,
     status: Option<StatusCode>,
+    fingerprint: Option<Fingerprint>,
     count: Option<u64>,
     start: Option<SystemTime>,
     end: Option<SystemTime>,
@@ -293,6 +300,7 @@ impl<'a> SecurityEvent<'a> {
             user_agent: None,
             request_id: None,
             status: None,
+            fingerprint: None,
             count: None,
             start: None,
             end: None,
@@ -386,6 +394,12 @@ impl<'a> SecurityEvent<'a> {
     /// Sets the status the request was answered with.
     pub fn with_status(mut self, status: StatusCode) -> Self {
         self.status = Some(status);
+        self
+    }
+
+    /// Sets the fingerprint of the credential that the event is about.
+    pub fn with_fingerprint(mut self, fingerprint: Fingerprint) -> Self {
+        self.fingerprint = Some(fingerprint);
         self
     }
 
@@ -504,6 +518,12 @@ impl<'a> SecurityEvent<'a> {
         self.status
     }
 
+    /// Returns the fingerprint of the credential that the event is about.
+    #[must_use]
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        self.fingerprint
+    }
+
     /// Returns how many occurrences the event stands for, where it is a summary.
     #[must_use]
     pub fn count(&self) -> Option<u64> {
@@ -578,6 +598,7 @@ impl<'a> SecurityEvent<'a> {
                 .request_id
                 .map(|it| Cow::Owned(sanitize_bytes(&it).into_owned().into_bytes())),
             status: self.status,
+            fingerprint: self.fingerprint,
             count: self.count,
             start: self.start,
             end: self.end,

@@ -134,6 +134,7 @@ schema! {
     ApiKeyRejected => Schema::new(&["authentication"], &["start"], FAILURE)
         .owasp("authn_login_fail", Arguments::Client),
     ApiKeyScopeMissing => DENIED.owasp("authz_fail", Arguments::ClientPath),
+    BanFileFailed => Schema::new(&["configuration"], &["change"], FAILURE).class(Class::Alert),
     BanSkipped => JAIL_NOTE,
     BannedClientDenied => DENIED,
     ClientBanned => Schema::new(&["intrusion_detection", "network"], &["denied"], SUCCESS)

@@ -36,6 +36,7 @@ macro_rules! write_at {
             let start = event.start().map(rfc3339);
             let end = event.end().map(rfc3339);
             let rule = event.rule().map(|it| it.to_string());
+            let fingerprint = event.fingerprint().map(|it| it.to_string());
             // `event!` takes dotted first fields after `target:`, which `warn!` and its siblings refuse.
             event!(
                 target: "palisade::security",
@@ -55,6 +56,7 @@ macro_rules! write_at {
                 rule.id = rule.as_deref(),
                 rule.version = event.generation(),
                 labels.enforced = event.enforced(),
+                labels.credential_fingerprint = fingerprint.as_deref(),
                 labels.owasp = owasp.as_deref(),
                 labels.suppressed = event.suppressed().map(|it| it.as_str()),
                 client.ip = client.as_deref(),

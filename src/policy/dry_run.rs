@@ -1,7 +1,7 @@
 //! Observing without refusing.
 
 use crate::policy::{
-    admission::{Admission, Notice},
+    admission::Admission,
     decision::{Check, Decision},
     head::RequestHead,
     label::PolicyLabel,
@@ -27,7 +27,10 @@ impl<P: PolicySet> PolicySet for DryRun<P> {
     }
 
     fn check_step(&self, step: usize, request: &RequestHead<'_>) -> Check {
-        self.0.check_step(step, request).map(observe)
+        let enforced = request.set_enforced(false);
+        let check = self.0.check_step(step, request);
+        request.set_enforced(enforced);
+        check.map(observe)
     }
 
     fn step_label(&self, step: usize) -> PolicyLabel {
@@ -41,9 +44,7 @@ fn observe(decision: Decision) -> Decision {
         Decision::Reject(rejection) => {
             let mut admission = Admission::new();
             admission.observed = true;
-            let observed = rejection
-                .is_recorded()
-                .then(|| Notice::observed(&rejection));
+            let observed = rejection.is_recorded().then(|| rejection.observed());
             // The order is that of a refusal which is enforced.
             admission.notices = rejection.notices;
             admission.notices.extend(observed);

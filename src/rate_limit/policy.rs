@@ -17,11 +17,12 @@ use crate::{
     client_ip::context::ClientIp,
     event::model::Action,
     policy::{
-        admission::{Admission, Notice},
+        admission::Admission,
         decision::Check,
         fields::{FieldMode, ResponseFields},
         head::RequestHead,
         label::PolicyLabel,
+        notice::Notice,
         receipt::{Outcome, Until},
         rejection::Rejection,
         set::Policy,

@@ -11,7 +11,7 @@ use crate::{
     client_ip::context::{ClientContext, ClientIp, UnknownReason},
     event::model::Action,
     policy::{
-        admission::Notice, decision::Check, head::RequestHead, label::PolicyLabel,
+        decision::Check, head::RequestHead, label::PolicyLabel, notice::Notice,
         rejection::Rejection, set::Policy,
     },
 };

@@ -8,7 +8,8 @@ use std::{
 
 use http::{HeaderValue, Method, Request};
 use palisade::event::{
-    Action, EcsLayer, EcsLines, EventSink, LineFormat, SecurityEvent, TextLines, TracingSink,
+    Action, EcsLayer, EcsLines, EventSink, FingerprintKey, LineFormat, SecurityEvent, TextLines,
+    TracingSink,
 };
 use serde::{
     Deserialize, Deserializer,
@@ -305,6 +306,7 @@ pub(crate) fn all_events() -> Vec<SecurityEvent<'static>> {
             .with_count(3)
             .with_rule("203.0.113.0/24".parse().unwrap())
             .with_generation(2)
+            .with_fingerprint(FingerprintKey::random().fingerprint(b"hunter2"))
             .with_span(start, Some(start + Duration::from_millis(1)))
             .with_suppressed(Action::IpBlocked)
             .into_owned();
@@ -392,6 +394,7 @@ const FIELDS: &[&str] = &[
     "http.request.id",
     "http.request.method",
     "http.response.status_code",
+    "labels.credential_fingerprint",
     "labels.enforced",
     "labels.owasp",
     "labels.suppressed",
