@@ -117,10 +117,6 @@ impl Jail {
 }
 
 impl Policy for Jail {
-    fn label(&self) -> PolicyLabel {
-        PolicyLabel::named("jail", "jail")
-    }
-
     fn check(&self, request: &RequestHead<'_>) -> Check {
         let state = &*self.state;
         let Some(context) = request.client() else {
@@ -155,6 +151,10 @@ impl Policy for Jail {
             enforced: request.is_enforced(),
         };
         Decision::Admit(Admission::new().with_receipt(Until::Head, receipt)).into()
+    }
+
+    fn label(&self) -> PolicyLabel {
+        PolicyLabel::new("jail", "jail").unwrap_or_else(|_| PolicyLabel::of_type::<Self>())
     }
 }
 

@@ -215,7 +215,8 @@ mod platform {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use std::{io::Read as _, os::unix::fs::symlink};
 

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -15,9 +15,8 @@ use crate::{
     secret::{
         content::{Origin, SecretContent, accept, scrub_registers},
         digest::SecretDigest,
-        error::{Fault, SecretError, SecretErrorKind},
-        loader::{SecretLoader, Spot},
-        notice::SecretNotice,
+        error::{Fault, SecretError},
+        pinned::{Pinned, Reload},
     },
 };
 
@@ -67,10 +66,7 @@ pub struct RotatingSecret<S: SecretContent + ?Sized = str> {
 
 struct Shared<S: SecretContent + ?Sized> {
     values: ArcSwap<Values<S>>,
-    reloading: Mutex<Reloading>,
-    loader: SecretLoader,
-    name: Arc<str>,
-    spot: Spot,
+    pinned: Pinned,
     overlap: Duration,
 }
 
@@ -84,20 +80,8 @@ struct Value<S: SecretContent + ?Sized> {
     digest: SecretDigest,
 }
 
-#[derive(Default)]
-struct Reloading {
-    /// How the last reload failed: a secret that stays away is told of once.
-    failed: Option<SecretErrorKind>,
-}
-
 impl<S: SecretContent + ?Sized> RotatingSecret<S> {
-    pub(crate) fn new(
-        loader: SecretLoader,
-        name: Arc<str>,
-        spot: Spot,
-        secret: SecretBox<S>,
-        overlap: Duration,
-    ) -> Self {
+    pub(crate) fn new(pinned: Pinned, secret: SecretBox<S>, overlap: Duration) -> Self {
         let values = Values {
             current: Arc::new(Value::new(secret)),
             previous: None,
@@ -105,10 +89,7 @@ impl<S: SecretContent + ?Sized> RotatingSecret<S> {
         Self {
             shared: Arc::new(Shared {
                 values: ArcSwap::from_pointee(values),
-                reloading: Mutex::default(),
-                loader,
-                name,
-                spot,
+                pinned,
                 overlap: overlap.min(MAX_OVERLAP),
             }),
         }
@@ -167,57 +148,23 @@ impl<S: SecretContent + ?Sized> RotatingSecret<S> {
     /// Fails if the secret is absent or cannot be used; the value that was valid stays valid. The observer of the loader is told once
     /// for each way to fail in a row.
     pub fn reload(&self) -> Result<Reload, SecretError> {
-        let shared = &*self.shared;
-        let mut reloading = shared
-            .reloading
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let found = retry_if_absent(|| {
-            let found = shared.loader.read(&shared.name, &shared.spot)?;
-            let (raw, origin) =
-                found.ok_or_else(|| Fault::Missing(vec![shared.spot.place(&shared.name)]))?;
-            self.replacement(raw.bytes(), origin)
-        });
         let now = self.clock().now();
-        match found {
-            Ok(None) => {
-                reloading.failed = None;
-                self.forget_expired(now);
-                Ok(Reload::Unchanged)
-            }
-            Ok(Some(secret)) => {
-                reloading.failed = None;
-                self.replace(secret, now);
-                shared.loader.observer().tell(&SecretNotice::Rotated {
-                    name: &shared.name,
-                    place: &shared.spot.place(&shared.name),
-                });
-                Ok(Reload::Rotated)
-            }
-            Err(fault) => {
-                self.forget_expired(now);
-                let place = match fault {
-                    Fault::Missing(_) => None,
-                    _ => Some(shared.spot.place(&shared.name)),
-                };
-                let error = SecretError::new(&shared.name, place, fault);
-                if reloading.failed.replace(error.kind()) != Some(error.kind()) {
-                    let notice = SecretNotice::LoadFailed { error: &error };
-                    shared.loader.observer().tell(&notice);
-                }
-                Err(error)
-            }
-        }
+        let result = self.shared.pinned.reload(
+            |raw, origin| self.replacement(raw, origin),
+            |secret| self.replace(secret, now),
+        );
+        self.forget_expired(now);
+        result
     }
 
     /// Returns the name of the secret.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.shared.name
+        &self.shared.pinned.name
     }
 
     fn clock(&self) -> &dyn Clock {
-        &**self.shared.loader.clock()
+        &**self.shared.pinned.loader.clock()
     }
 
     /// Makes a secret of what was read, unless it is the current one.
@@ -248,10 +195,12 @@ impl<S: SecretContent + ?Sized> RotatingSecret<S> {
         if let Some((_, until)) = &values.previous
             && *until <= now
         {
-            self.shared.values.store(Arc::new(Values {
+            let without = Arc::new(Values {
                 current: Arc::clone(&values.current),
                 previous: None,
-            }));
+            });
+            // If another reload has come in between, its values stay.
+            self.shared.values.compare_and_swap(&values, without);
         }
     }
 }
@@ -267,8 +216,7 @@ impl<S: SecretContent + ?Sized> Clone for RotatingSecret<S> {
 impl<S: SecretContent + ?Sized> fmt::Debug for RotatingSecret<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RotatingSecret")
-            .field("name", &self.shared.name)
-            .field("place", &self.shared.spot.place(&self.shared.name))
+            .field("secret", &self.shared.pinned)
             .field("overlap", &self.shared.overlap)
             .finish_non_exhaustive()
     }
@@ -319,47 +267,4 @@ pub enum SecretMatch {
     Current,
     /// The value before, whose overlap lasts.
     Previous,
-}
-
-/// What a reload found.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum Reload {
-    /// A new value, which is valid from now on.
-    Rotated,
-    /// The same value; its file may be another one.
-    Unchanged,
-}
-
-/// Tries once more where nothing was found: whoever follows a link while a volume is updated may arrive when the directory is gone.
-fn retry_if_absent<T>(mut attempt: impl FnMut() -> Result<T, Fault>) -> Result<T, Fault> {
-    match attempt() {
-        Err(Fault::Missing(_)) => attempt(),
-        Err(Fault::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => attempt(),
-        result => result,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io;
-
-    use super::*;
-
-    #[track_caller]
-    fn check(attempts: Vec<Result<u8, Fault>>, expected: &str) {
-        let mut attempts = attempts.into_iter();
-        let result = retry_if_absent(|| attempts.next().unwrap());
-        assert!(format!("{result:?}").starts_with(expected), "{result:?}");
-    }
-
-    #[test]
-    fn g05_a_volume_is_updated_while_it_is_read() {
-        let not_found = || Err(Fault::Io(io::ErrorKind::NotFound.into()));
-        check(vec![Ok(1)], "Ok(1)");
-        check(vec![not_found(), Ok(2)], "Ok(2)");
-        check(vec![Err(Fault::Missing(vec![])), Ok(2)], "Ok(2)");
-        check(vec![not_found(), not_found()], "Err(Io");
-        check(vec![Err(Fault::Empty)], "Err(Empty");
-    }
 }

@@ -10,6 +10,8 @@
 )]
 
 mod adapters;
+#[cfg(feature = "secrets")]
+mod api_keys;
 mod auto_traits;
 mod client_ip;
 mod clients;
@@ -25,6 +27,8 @@ mod event;
 mod facade;
 mod host;
 mod https;
+#[cfg(feature = "in-flight")]
+mod in_flight;
 mod ip_filter;
 mod ip_list;
 #[cfg(feature = "jail")]
@@ -32,6 +36,12 @@ mod jail;
 mod nginx;
 #[cfg(feature = "proxy-protocol")]
 mod proxy_protocol;
+#[cfg(feature = "rate-limit")]
+mod rate_limit;
+#[cfg(feature = "rate-limit")]
+mod rate_limit_fields;
+#[cfg(feature = "rate-limit")]
+mod rate_limit_http;
 mod response_headers;
 #[cfg(feature = "secrets")]
 mod secret_rotation;

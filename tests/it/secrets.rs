@@ -658,12 +658,12 @@ fn d09_swapping_the_file_gains_nothing() {
     std::thread::scope(|scope| {
         let loader = machine.loader();
         let reader = scope.spawn(move || {
-            let (mut loaded, mut refused) = (0, 0);
-            while loaded < 50 || refused < 50 {
+            let (mut let_in, mut refused) = (0, 0);
+            while let_in < 50 || refused < 50 {
                 match loader.secret("X").text() {
                     Ok(secret) => {
                         assert_eq!(secret.expose_secret(), "good");
-                        loaded += 1;
+                        let_in += 1;
                     }
                     Err(error) => {
                         assert_eq!(error.kind(), Kind::LoosePermissions);

@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use palisade::secret::{ExposeSecret, SecretLoader};
+use palisade::{
+    api_key::{ApiKeys, KeyFormat},
+    secret::{ExposeSecret, Reload, SecretLoader},
+};
 
 /// The variables a child finds its role and its files by.
 pub(crate) const ROLE: &str = "MEMORY_ROLE";
@@ -19,6 +22,10 @@ pub(crate) const SECOND: &str = "SECOND";
 pub(crate) const THIRD: &str = "THIRD";
 
 /// Plays a role. It tells the parent when to look, and waits until it has looked.
+#[allow(
+    clippy::too_many_lines,
+    reason = "a role is a few lines, and there are many"
+)]
 pub(crate) fn play(role: &str) {
     // Printing a panic overwrites registers, which must stay what they are.
     set_hook(Box::new(|_| {}));
@@ -107,9 +114,9 @@ pub(crate) fn play(role: &str) {
                 })
                 .collect();
             drop(secret);
-            threads
-                .into_iter()
-                .for_each(|thread| thread.join().unwrap());
+            for thread in threads {
+                thread.join().unwrap();
+            }
         }
         "rotated-away" => {
             let secret = request.rotating(Duration::from_secs(60)).unwrap();
@@ -162,6 +169,18 @@ pub(crate) fn play(role: &str) {
             let digest = palisade::secret::SecretDigest::of(&secret);
             drop(secret);
             assert!(!digest.matches(b"another"));
+        }
+        "api-keys" | "api-keys-json" | "api-keys-toml" => {
+            let format = match role {
+                "api-keys-json" => KeyFormat::Json,
+                "api-keys-toml" => KeyFormat::Toml,
+                _ => KeyFormat::Lines,
+            };
+            let keys = ApiKeys::load(&request, format).unwrap();
+            look("held");
+            assert!(keys.verify(b"another").is_none());
+            assert_eq!(keys.reload().unwrap(), Reload::Unchanged);
+            panic_and_catch(keys);
         }
         role => panic!("there is no role {role}"),
     }

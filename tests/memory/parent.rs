@@ -158,6 +158,11 @@ fn cases(allocator: Allocator) -> Vec<Case> {
         ));
         cases.push(case("P3", "bytes", Channel::Growing, len, Expected::Clean));
     }
+    for len in [48, 512] {
+        for role in ["api-keys", "api-keys-json", "api-keys-toml"] {
+            cases.push(case("F14", role, Channel::File, len, Expected::Never));
+        }
+    }
     cases.extend([
         refused("refused", Channel::File, b"\xff"),
         refused("refused", Channel::File, b"\0"),
@@ -217,9 +222,10 @@ fn run(case: &Case) -> Result<(), String> {
         Expected::Left => !is_clean,
         Expected::Shown => true,
     };
-    match is_right {
-        true => Ok(()),
-        false => Err(format!("{title}: expected {:?}", case.expected)),
+    if is_right {
+        Ok(())
+    } else {
+        Err(format!("{title}: expected {:?}", case.expected))
     }
 }
 
@@ -240,7 +246,11 @@ fn shown(pieces: Option<&Vec<Piece>>) -> String {
 fn start(case: &Case, secret: &[u8], directory: &Path) -> std::io::Result<Child> {
     use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _};
 
-    let content = [secret, case.suffix].concat();
+    let content = match case.role {
+        "api-keys-json" => [b"{\"id\": \"", secret, b"\"}"].concat(),
+        "api-keys-toml" => [b"id = '", secret, b"'"].concat(),
+        _ => [secret, case.suffix].concat(),
+    };
     let file = directory.join("file");
     let mut command = Command::new(env::current_exe()?);
     command
@@ -381,7 +391,7 @@ fn search(
             at += 1;
             continue;
         }
-        let hits = (at..).take_while(|&at| is_hit(at)).count();
+        let hits = (at..content.len()).take_while(|&at| is_hit(at)).count();
         pieces.push(Piece {
             len: hits + PIECE - 1,
             region: region.to_owned(),
@@ -392,10 +402,10 @@ fn search(
 
 /// Returns where the kernel put the environment. proc(5), `/proc/pid/stat`: `env_start` and `env_end` are fields 50 and 51.
 fn environment(process: u32) -> std::io::Result<Range<usize>> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    let fields = fs::read_to_string(format!("/proc/{process}/stat"))?;
     // Field 2, the name of the program, is in parentheses and may hold anything.
-    let (_, rest) = stat.rsplit_once(')').unwrap_or_default();
-    let mut fields = rest.split_whitespace().skip(47).map(str::parse);
+    let (_, after_name) = fields.rsplit_once(')').unwrap_or_default();
+    let mut fields = after_name.split_whitespace().skip(47).map(str::parse);
     match (fields.next(), fields.next()) {
         (Some(Ok(start)), Some(Ok(end))) if start < end => Ok(start..end),
         _ => Err(std::io::ErrorKind::InvalidData.into()),
