@@ -16,10 +16,11 @@ use crate::{
     },
     event::model::Action,
     policy::{
-        admission::{Admission, Notice},
+        admission::Admission,
         decision::{Check, Decision},
         fields::FieldMode,
         head::RequestHead,
+        notice::Notice,
         rejection::Rejection,
         set::Policy,
     },

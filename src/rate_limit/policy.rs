@@ -17,10 +17,11 @@ use crate::{
     client_ip::context::ClientIp,
     event::model::Action,
     policy::{
-        admission::{Admission, Notice},
+        admission::Admission,
         decision::Check,
         fields::{FieldMode, ResponseFields},
         head::RequestHead,
+        notice::Notice,
         receipt::{Outcome, Until},
         rejection::Rejection,
         set::Policy,
