@@ -16,6 +16,7 @@ mod contract;
 mod facade;
 mod ip_filter;
 mod ip_list;
+mod ip_set;
 #[cfg(feature = "proxy-protocol")]
 mod proxy_protocol;
 mod support;
