@@ -64,18 +64,30 @@
 //! without end.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "secrets")]
+pub mod api_key;
 pub mod client_ip;
 pub mod clock;
 pub mod enforce;
 pub mod event;
+pub mod host;
+pub mod https;
+#[cfg(feature = "in-flight")]
+pub mod in_flight;
 pub mod ip_filter;
 pub mod ip_set;
+#[cfg(feature = "jail")]
+pub mod jail;
+pub mod metrics;
 pub mod policy;
 #[cfg(feature = "proxy-protocol")]
 pub mod proxy_protocol;
 #[cfg(feature = "rate-limit")]
 pub mod rate_limit;
 pub mod respond;
+pub mod response_headers;
+#[cfg(feature = "secrets")]
+pub mod secret;
 pub mod security;
 
 pub use self::security::SecurityLayer;

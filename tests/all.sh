@@ -17,12 +17,14 @@ for arg in "$@"; do
 done
 
 # Commands the tests call, and the Debian package each comes from.
-needed=(cc:gcc jq:jq pkg-config:pkg-config)
+needed=(cc:gcc fail2ban-client:fail2ban jq:jq nginx:nginx-light pkg-config:pkg-config promtool:prometheus rsyslogd:rsyslog)
 
 say() { printf '\n== %s\n' "$*"; }
 
 install_needed() {
   local missing=() pair
+  # Servers are where only the administrator's path looks.
+  local PATH="$PATH:/usr/sbin"
   for pair in "${needed[@]}"; do
     command -v "${pair%%:*}" >/dev/null || missing+=("${pair#*:}")
   done

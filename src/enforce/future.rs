@@ -5,6 +5,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Instant,
 };
 
 use http::{Request, Response};
@@ -68,6 +69,7 @@ pub(crate) struct Waiting<S, P: ?Sized, R, ReqBody> {
     pub(crate) admission: Admission,
     pub(crate) step: usize,
     pub(crate) later: LaterDecision,
+    pub(crate) began: Option<Instant>,
 }
 
 impl<S, P: ?Sized, R, ReqBody, ResBody> ResponseFuture<S, P, R, ReqBody, ResBody>
@@ -123,11 +125,7 @@ where
                     receipts,
                 } => {
                     let result = ready!(future.poll(cx));
-                    return Poll::Ready(finish(
-                        result,
-                        std::mem::take(fields),
-                        std::mem::take(receipts),
-                    ));
+                    return Poll::Ready(finish(result, fields, std::mem::take(receipts)));
                 }
                 StateProjection::Refused { response } => match response.take() {
                     Some(response) => return Poll::Ready(Ok(response)),
@@ -169,17 +167,22 @@ where
         mut admission,
         step,
         later: _,
+        began,
     } = waiting;
     let (mut parts, body) = request.into_parts();
     match gate.resume(step, decision, &mut parts, &mut admission) {
         Progress::Admitted => {
+            gate.end(began);
             gate.admit(&parts, &mut admission);
             let future = inner.call(Request::from_parts(parts, body));
             State::calling(future, admission)
         }
-        Progress::Refused(rejection) => State::Refused {
-            response: Some(gate.refuse(&parts, admission, rejection)),
-        },
+        Progress::Refused(rejection) => {
+            gate.end(began);
+            State::Refused {
+                response: Some(gate.refuse(&parts, admission, rejection)),
+            }
+        }
         Progress::Waiting { step, later } => State::Waiting {
             waiting: Some(Box::new(Waiting {
                 inner,
@@ -188,6 +191,7 @@ where
                 admission,
                 step,
                 later,
+                began,
             })),
         },
     }
@@ -196,7 +200,7 @@ where
 /// Puts the fields on the response and settles the receipts.
 fn finish<ResBody, E>(
     result: Result<Response<ResBody>, E>,
-    fields: ResponseFields,
+    fields: &mut ResponseFields,
     receipts: Receipts,
 ) -> Result<Response<ResBody>, E> {
     let mut response = match result {
@@ -206,7 +210,7 @@ fn finish<ResBody, E>(
             return Err(error);
         }
     };
-    fields.apply(response.headers_mut());
+    fields.drain_into(response.headers_mut());
     if receipts.is_empty() {
         return Ok(response);
     }

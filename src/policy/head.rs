@@ -1,6 +1,10 @@
 //! The head of a request, as policies see it.
 
-use std::{cell::Cell, fmt, time::Instant};
+use std::{
+    cell::Cell,
+    fmt,
+    time::{Instant, SystemTime},
+};
 
 use http::{Extensions, HeaderMap, Method, Uri, request::Parts};
 
@@ -15,6 +19,7 @@ pub struct RequestHead<'a> {
     client: Option<&'a ClientContext>,
     clock: &'a dyn Clock,
     now: Cell<Option<Instant>>,
+    enforced: Cell<bool>,
 }
 
 impl<'a> RequestHead<'a> {
@@ -37,7 +42,13 @@ impl<'a> RequestHead<'a> {
             client: ClientContext::of(&parts.extensions),
             clock,
             now: Cell::new(now),
+            enforced: Cell::new(true),
         }
+    }
+
+    /// Sets whether a refusal will be carried out, and returns whether it was so far.
+    pub(crate) fn set_enforced(&self, enforced: bool) -> bool {
+        self.enforced.replace(enforced)
     }
 
     /// Returns the time, if a policy has asked for it.
@@ -81,6 +92,14 @@ impl<'a> RequestHead<'a> {
         self.client
     }
 
+    /// Returns whether a refusal will be carried out; `false` within a [`DryRun`](crate::policy::DryRun).
+    ///
+    /// No decision may depend on it. It is there for policies that raise events of their own, which have to be marked.
+    #[must_use]
+    pub fn is_enforced(&self) -> bool {
+        self.enforced.get()
+    }
+
     /// Returns the time of the request, which is the same for all policies: the clock is read once.
     #[must_use]
     pub fn now(&self) -> Instant {
@@ -90,6 +109,12 @@ impl<'a> RequestHead<'a> {
         let now = self.clock.now();
         self.now.set(Some(now));
         now
+    }
+
+    /// Returns the wall-clock time, which is only ever shown.
+    #[must_use]
+    pub fn system_now(&self) -> SystemTime {
+        self.clock.system_now()
     }
 }
 

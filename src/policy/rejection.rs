@@ -9,17 +9,11 @@ use smallvec::SmallVec;
 use crate::{
     event::model::Action,
     policy::{
-        admission::Notice,
+        evidence::Evidence,
         fields::{FieldMode, ResponseFields},
+        notice::Notice,
     },
 };
-
-/// What a list had against a request, for the event alone.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Evidence {
-    pub(crate) rule: Option<IpNet>,
-    pub(crate) generation: Option<u64>,
-}
 
 /// Why and how a request is refused. A [responder](crate::respond::Respond) makes the response of it.
 #[derive(Clone, Debug)]
@@ -114,6 +108,17 @@ impl Rejection {
     pub fn unrecorded(mut self) -> Self {
         self.recorded = false;
         self
+    }
+
+    /// Returns the notice of the rejection, should it not be enforced.
+    pub(crate) fn observed(&self) -> Notice {
+        let notice = Notice::new(self.action, self.reason)
+            .with_evidence(self.evidence)
+            .observed();
+        match self.policy() {
+            Some(policy) => notice.with_policy(Arc::clone(policy)),
+            None => notice,
+        }
     }
 
     /// Returns what happened.

@@ -4,20 +4,50 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::type_complexity,
     clippy::unwrap_used,
     reason = "a test fails by panicking"
 )]
 
 mod adapters;
+#[cfg(feature = "secrets")]
+mod api_keys;
 mod auto_traits;
 mod client_ip;
+mod clients;
 mod contract;
+#[cfg(all(
+    feature = "metrics",
+    feature = "privacy",
+    feature = "rate-limit",
+    feature = "tracing-subscriber"
+))]
+mod event;
 #[cfg(all(feature = "axum", feature = "rate-limit"))]
 mod facade;
+mod host;
+mod https;
+#[cfg(feature = "in-flight")]
+mod in_flight;
 mod ip_filter;
 mod ip_list;
 mod ip_set;
+#[cfg(feature = "jail")]
+mod jail;
+mod nginx;
 #[cfg(feature = "proxy-protocol")]
 mod proxy_protocol;
+#[cfg(feature = "rate-limit")]
+mod rate_limit;
+#[cfg(feature = "rate-limit")]
+mod rate_limit_fields;
+#[cfg(feature = "rate-limit")]
+mod rate_limit_http;
+mod response_headers;
+#[cfg(feature = "secrets")]
+mod secret_rotation;
+#[cfg(feature = "secrets")]
+mod secrets;
 mod support;
+mod tls;
 mod way_back;
