@@ -23,6 +23,7 @@
 //!
 //! - [`SecurityLayer`] is all of it as one layer, in the right order.
 //! - [`client_ip`] finds out who is calling, and believes nobody it was not told to believe.
+//! - [`ip_filter`] allows and denies by address; [`ip_set`] holds the lists, a million entries large if need be, and reloads them.
 //! - [`rate_limit`] limits how often a client may come (feature `rate-limit`, a default).
 //! - [`policy`] is what a protection is: a decision about the head of a request. Write your own, and
 //!   [`EnforceLayer`](enforce::EnforceLayer) carries it out.
@@ -40,6 +41,7 @@
 //! | feature | default | adds |
 //! |---|---|---|
 //! | `axum` | | the peer from `ConnectInfo`; extractors |
+//! | `proxy-protocol` | | `proxy_protocol`: the peer from TCP load balancers; with `axum`, a listener for `axum::serve` |
 //! | `rate-limit` | yes | [`rate_limit`]: governor's arithmetic |
 //! | `tonic` | | the peer from tonic's `TcpConnectInfo` |
 //! | `tracing` | yes | [`TracingSink`](event::TracingSink), the default sink |
@@ -54,7 +56,7 @@
 //! | 2 | [`policy`]: policy, decision, rejection, receipt, composition |
 //! | 3 | [`respond`] |
 //! | 4 | [`enforce`]: the one gate service of the crate |
-//! | 5 | [`rate_limit`] |
+//! | 5 | [`ip_filter`], [`rate_limit`] |
 //! | 6 | [`security`]: the facade, the one place that knows the order |
 //!
 //! What must never be: no policy and nothing under it knows tower. Only [`Enforce`](enforce::Enforce), the client-address service and

@@ -91,7 +91,7 @@
 //! | proxy | what arrives | note |
 //! |---|---|---|
 //! | nginx | nothing by itself; with `$proxy_add_x_forwarded_for` an entry at the end of `X-Forwarded-For`; with `X-Real-IP $remote_addr` one address | replacing (`X-Forwarded-For $remote_addr`) at the outermost proxy is cleaner |
-//! | HAProxy | `option forwardfor`: a *new line* of `X-Forwarded-For` at the end; `option forwarded`: `Forwarded` | lines are one list here, whatever their number |
+//! | `HAProxy` | `option forwardfor`: a *new line* of `X-Forwarded-For` at the end; `option forwarded`: `Forwarded` | lines are one list here, whatever their number |
 //! | Envoy | an entry at the end of `X-Forwarded-For`, only with `use_remote_address: true` | its `xff_num_trusted_hops` counts one less than [`TrustedProxies::hops`] |
 //! | Traefik | an entry at the end of `X-Forwarded-For`, and `X-Real-Ip`; drops what untrusted peers sent | `forwardedHeaders.trustedIPs` must name the proxies before it |
 //! | Caddy | `X-Forwarded-For` of its own; keeps what it was sent only from `trusted_proxies` | |
