@@ -3,9 +3,9 @@
 use http::{HeaderMap, HeaderName, HeaderValue, header::Entry};
 use smallvec::SmallVec;
 
-/// Header fields for a response, in order. Up to four are held without an allocation.
+/// Header fields for a response, in order. Up to two are held without an allocation.
 #[derive(Clone, Debug, Default)]
-pub struct ResponseFields(SmallVec<[(HeaderName, HeaderValue, FieldMode); 4]>);
+pub struct ResponseFields(SmallVec<[(HeaderName, HeaderValue, FieldMode); 2]>);
 
 impl ResponseFields {
     /// Creates an empty list.
@@ -43,6 +43,9 @@ impl ResponseFields {
 
     /// Puts the fields into a response's header map.
     pub fn apply(self, headers: &mut HeaderMap) {
+        if self.0.is_empty() {
+            return;
+        }
         for (name, value, mode) in self.0 {
             match mode {
                 // A map that is full, as only a service of many thousand fields makes it, stays as it is: the other methods panic.

@@ -31,14 +31,14 @@ mod ip_list;
 #[cfg(feature = "jail")]
 mod jail;
 mod nginx;
+#[cfg(feature = "proxy-protocol")]
+mod proxy_protocol;
 #[cfg(feature = "rate-limit")]
 mod rate_limit;
 #[cfg(feature = "rate-limit")]
 mod rate_limit_fields;
 #[cfg(feature = "rate-limit")]
 mod rate_limit_http;
-#[cfg(feature = "proxy-protocol")]
-mod proxy_protocol;
 mod response_headers;
 #[cfg(feature = "secrets")]
 mod secret_rotation;
