@@ -14,8 +14,8 @@ use palisade::{
     ip_set::{IpListFile, IpListWatcher, IpSet},
     jail::{BanTime, Jail, JailBuilder, Rule, TrapPaths},
     response_headers::ResponseHeaders,
-    secret::{ExposeSecret as _, SecretErrorKind, SecretLoader},
-    security::SecurityBuilder,
+    secret::{ExposeSecret as _, SecretErrorKind, SecretLoader, SecretNotice},
+    security::{SecurityBuilder, secret_events},
 };
 
 use crate::{
@@ -46,11 +46,16 @@ pub(crate) struct Protection {
 pub(crate) fn build(config: &Config, feed: impl EventSink) -> Result<Protection, String> {
     let proxies = trusted_proxies(config)?;
     let tls = tls(config)?;
-    let mut parts = Parts::default();
+    let sink = SharedSink::new((SharedSink::default(), feed));
+    let mut parts = Parts {
+        sink: sink.clone(),
+        files: Vec::new(),
+        summary: Vec::new(),
+    };
     let mut builder = SecurityLayer::builder(source(config, proxies.as_ref())?)
         .without_untrusted_headers()
         .response_headers(ResponseHeaders::api())
-        .sink((SharedSink::default(), feed));
+        .sink(sink.clone());
     parts.tell(match (config.client_ip.source, &proxies) {
         (Source::Peer, _) => {
             "client address: the peer of the connection; forwarding headers are ignored".into()
@@ -73,7 +78,7 @@ pub(crate) fn build(config: &Config, feed: impl EventSink) -> Result<Protection,
         .map(ToString::to_string)
         .collect();
     parts.tell(format!("rate limit per client: {}", quotas.join(" and ")));
-    let (keys, made_key) = keys(config)?;
+    let (keys, made_key) = keys(config, sink)?;
     if let Some(keys) = &keys {
         parts.tell(format!("API keys: {} valid", keys.count()));
         builder = builder.api_keys(ApiKeyPolicy::new(keys.clone()));
@@ -100,8 +105,9 @@ pub(crate) fn build(config: &Config, feed: impl EventSink) -> Result<Protection,
     })
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Parts {
+    sink: SharedSink,
     files: Vec<IpListFile>,
     summary: Vec<String>,
 }
@@ -171,7 +177,8 @@ impl Parts {
         path: &Path,
     ) -> Result<palisade::ip_set::IpList, String> {
         let file = IpListFile::open(name, path)
-            .map_err(|error| format!("{setting}: {}: {error}", path.display()))?;
+            .map_err(|error| format!("{setting}: {}: {error}", path.display()))?
+            .with_sink(self.sink.clone());
         let list = file.list();
         self.files.push(file);
         Ok(list)
@@ -335,11 +342,18 @@ fn tls(config: &Config) -> Result<Option<Tls>, String> {
 }
 
 /// Loads the API keys; makes one where there is none and nobody but this machine can come.
-fn keys(config: &Config) -> Result<(Option<ApiKeys>, Option<NewApiKey>), String> {
+fn keys(config: &Config, sink: SharedSink) -> Result<(Option<ApiKeys>, Option<NewApiKey>), String> {
     if !config.api_keys.required {
         return Ok((None, None));
     }
-    let request = SecretLoader::new().secret(KEYS);
+    let tell = secret_events(sink);
+    let request = SecretLoader::new()
+        .with_observer(move |notice| match notice {
+            // Whether a secret that there is not is an error is decided below.
+            SecretNotice::LoadFailed { error } if error.kind() == SecretErrorKind::Missing => {}
+            notice => tell(notice),
+        })
+        .secret(KEYS);
     match ApiKeys::load(&request, KeyFormat::Json) {
         Ok(keys) => Ok((Some(keys), None)),
         Err(error) if error.kind() == SecretErrorKind::Missing => {
