@@ -2,16 +2,16 @@
 
 use std::{fmt, net::IpAddr};
 
-use http::{Extensions, uri::Scheme};
+use http::Extensions;
 
-use crate::client_ip::peer::PeerAddr;
+use crate::client_ip::{peer::PeerAddr, scheme::ResolvedScheme};
 
 /// The caller of a request as [`ClientIpLayer`](crate::client_ip::ClientIpLayer) resolved it: an extension of the request.
 #[derive(Clone, Debug)]
 pub struct ClientContext {
     client: ClientIp,
     peer: Option<PeerAddr>,
-    scheme: Option<Scheme>,
+    scheme: Option<ResolvedScheme>,
 }
 
 impl ClientContext {
@@ -27,7 +27,7 @@ impl ClientContext {
 
     /// Sets the scheme the request came by.
     #[must_use]
-    pub fn with_scheme(mut self, scheme: Scheme) -> Self {
+    pub fn with_scheme(mut self, scheme: ResolvedScheme) -> Self {
         self.scheme = Some(scheme);
         self
     }
@@ -52,7 +52,7 @@ impl ClientContext {
 
     /// Returns the scheme the request came by, where it is verified; never what the request's own URI claims.
     #[must_use]
-    pub fn scheme(&self) -> Option<&Scheme> {
+    pub fn scheme(&self) -> Option<&ResolvedScheme> {
         self.scheme.as_ref()
     }
 }
@@ -128,8 +128,26 @@ impl UnknownClient {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum UnknownReason {
+    /// A header that holds one address came more than once.
+    Duplicate,
+    /// A trusted proxy sent something that is no address.
+    Malformed,
+    /// A trusted proxy sent no address.
+    MissingAddress,
     /// The server did not hand the connection's peer to the service.
     MissingPeer,
+    /// A trusted proxy hides the address: `unknown`, or an obfuscated identifier.
+    Obfuscated,
+    /// There are fewer entries than trusted hops.
+    TooFewHops,
+    /// The walk was given up before it met an entry that no trusted proxy wrote, for the header is too large.
+    TooLarge,
+    /// The walk was given up before it met an entry that no trusted proxy wrote, for the entries are too many.
+    TooManyHops,
+    /// The peer is a Unix socket, which has no address.
+    UnixPeer,
+    /// A trusted proxy sent `0.0.0.0` or `::`, which is nobody's address.
+    Unspecified,
 }
 
 impl UnknownReason {
@@ -137,7 +155,16 @@ impl UnknownReason {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Duplicate => "duplicate",
+            Self::Malformed => "malformed",
+            Self::MissingAddress => "missing_address",
             Self::MissingPeer => "missing_peer",
+            Self::Obfuscated => "obfuscated",
+            Self::TooFewHops => "too_few_hops",
+            Self::TooLarge => "too_large",
+            Self::TooManyHops => "too_many_hops",
+            Self::UnixPeer => "unix_peer",
+            Self::Unspecified => "unspecified",
         }
     }
 }

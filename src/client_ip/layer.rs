@@ -8,6 +8,7 @@ use tower_service::Service;
 
 use crate::client_ip::{
     peer::{PeerAddr, PeerSource},
+    scheme::SchemeSource,
     source::ClientIpSource,
 };
 
@@ -17,6 +18,7 @@ use crate::client_ip::{
 #[derive(Clone, Debug)]
 pub struct ClientIpLayer {
     source: ClientIpSource,
+    scheme: SchemeSource,
     peer: PeerSource,
 }
 
@@ -26,8 +28,16 @@ impl ClientIpLayer {
     pub fn new(source: ClientIpSource) -> Self {
         Self {
             source,
+            scheme: SchemeSource::default(),
             peer: PeerSource::default(),
         }
+    }
+
+    /// Sets where the scheme of requests is read from. The default is [`SchemeSource::Listener`].
+    #[must_use]
+    pub fn with_scheme(mut self, scheme: SchemeSource) -> Self {
+        self.scheme = scheme;
+        self
     }
 
     /// Finds the peer of the connection with a closure, for servers that hand it over in a way of their own.
@@ -74,7 +84,9 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (mut parts, body) = request.into_parts();
         let peer = self.layer.peer.find(&parts.extensions);
-        let context = self.layer.source.resolve_from(peer, &parts);
+        let scheme = self.layer.scheme.resolve_from(peer, &parts);
+        let client = self.layer.source.resolve_from(peer, &parts);
+        let context = client.with_scheme(scheme);
         parts.extensions.insert(context);
         self.inner.call(Request::from_parts(parts, body))
     }

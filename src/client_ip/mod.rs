@@ -27,13 +27,21 @@
 //! ```
 
 pub(crate) mod context;
+mod forwarded;
 pub(crate) mod layer;
+mod node;
 pub(crate) mod peer;
+pub(crate) mod proxies;
+pub(crate) mod scheme;
 pub(crate) mod source;
+mod walk;
+mod x_forwarded_for;
 
 pub use self::{
     context::{ClientContext, ClientIp, UnknownClient, UnknownReason},
     layer::{ClientIpLayer, ResolveClientIp},
     peer::{PeerAddr, PeerSource},
+    proxies::{TrustedProxies, TrustedProxiesError},
+    scheme::{ResolvedScheme, SchemeOrigin, SchemeSource, TlsConnection},
     source::ClientIpSource,
 };

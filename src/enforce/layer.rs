@@ -75,11 +75,17 @@ impl<P: ?Sized, R: Clone> EnforceLayer<P, R> {
     /// Sets the clock. The default is [`MonotonicClock`].
     #[must_use]
     pub fn with_clock(self, clock: impl Clock) -> Self {
+        self.with_shared_clock(Arc::new(clock))
+    }
+
+    /// Sets the clock, shared with other layers.
+    #[must_use]
+    pub fn with_shared_clock(self, clock: Arc<dyn Clock>) -> Self {
         Self {
             gate: Arc::new(Gate {
                 respond: self.gate.respond.clone(),
                 sink: self.gate.sink.clone(),
-                clock: Arc::new(clock),
+                clock,
                 policies: Arc::clone(&self.gate.policies),
             }),
         }

@@ -1,0 +1,76 @@
+//! A small JSON service behind `palisade`: notes that are kept in memory.
+//!
+//! `cargo run --example api` starts it on `127.0.0.1:8080` with safe defaults; see `README.md` in this folder for the rest.
+
+mod args;
+mod config;
+mod health;
+mod logs;
+mod notes;
+mod protection;
+mod routes;
+mod server;
+
+use std::process::ExitCode;
+
+use crate::{
+    args::{Args, Command},
+    config::Config,
+};
+
+/// What the process ends with where its configuration is wrong; anything else that ends it early is 1.
+const MISCONFIGURED: u8 = 2;
+
+fn main() -> ExitCode {
+    let result = match Args::parse() {
+        Ok(args) => run(&args),
+        Err(error) => Err(Failure::Configuration(error)),
+    };
+    match result {
+        Ok(code) => code,
+        Err(Failure::Configuration(error)) => {
+            eprintln!("api: {error}");
+            ExitCode::from(MISCONFIGURED)
+        }
+        Err(Failure::Runtime(error)) => {
+            eprintln!("api: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Why the process ends early.
+#[derive(Debug)]
+enum Failure {
+    /// The configuration is wrong: one line that names the place, the setting and what is allowed.
+    Configuration(String),
+    /// Something failed that was right to try.
+    Runtime(String),
+}
+
+fn run(args: &Args) -> Result<ExitCode, Failure> {
+    if args.command == Command::Help {
+        print!("{}", args::HELP);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let config = Config::load(args.config.as_deref()).map_err(Failure::Configuration)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Runtime(format!("cannot start the runtime: {error}")))?;
+    match args.command {
+        Command::Healthcheck => Ok(match runtime.block_on(health::probe(&config)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("api: unhealthy: {error}");
+                ExitCode::FAILURE
+            }
+        }),
+        Command::Help | Command::Serve => {
+            logs::start(&config.log);
+            let protection = protection::build(&config);
+            runtime.block_on(server::serve(config, protection))?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Runs the built example and drives it over HTTP.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test may fail loudly"
+)]
+
+mod misconfiguration;
+mod service;
+mod support;

@@ -1,0 +1,210 @@
+//! The proxies whose word is taken.
+
+use std::{error::Error, fmt, num::NonZeroUsize, str::FromStr, sync::Arc};
+
+use crate::{
+    client_ip::peer::PeerAddr,
+    ip_set::{error::IpSetError, set::IpSet},
+};
+
+/// The proxies whose forwarding headers are believed.
+///
+/// List the proxies themselves and nothing else. Whoever connects from one of these addresses may write any client address it likes, so
+/// a whole private network is too much wherever other machines live in it.
+///
+/// # Example
+///
+/// ```
+/// use palisade::client_ip::TrustedProxies;
+///
+/// let proxies: TrustedProxies = "10.0.0.0/28, 2001:db8::/64".parse()?;
+/// let proxies = proxies.with_max_entries(4);
+///
+/// assert!("0.0.0.0/0".parse::<TrustedProxies>().is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct TrustedProxies {
+    rules: Arc<Rules>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Rules {
+    pub(crate) trust: Trust,
+    pub(crate) unix: bool,
+    pub(crate) max_bytes: usize,
+    pub(crate) max_entries: usize,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Trust {
+    /// Whoever has one of these addresses.
+    Addresses(IpSet),
+    /// That many proxies, the peer among them, which has one of these addresses if there are any.
+    Hops {
+        count: NonZeroUsize,
+        peers: Option<IpSet>,
+    },
+}
+
+impl TrustedProxies {
+    /// Trusts nobody: every forwarding header is ignored.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::from_trust(Trust::Addresses(IpSet::empty()))
+    }
+
+    /// Trusts the proxies with the addresses of a set.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the set is empty ([`none`](Self::none) says that on purpose), or if it covers all of IPv4 or all of IPv6: then any client
+    /// could write its own address.
+    pub fn new(addresses: IpSet) -> Result<Self, TrustedProxiesError> {
+        if addresses.is_empty() {
+            return Err(TrustedProxiesError::from(ErrorKind::Empty));
+        }
+        if addresses.is_everything() {
+            return Err(TrustedProxiesError::from(ErrorKind::Everyone));
+        }
+        Ok(Self::from_trust(Trust::Addresses(addresses)))
+    }
+
+    /// Trusts a fixed number of proxies between the client and this server, the one that connects included.
+    ///
+    /// The client is then the `count`th entry from the right, whatever the addresses are. This is for proxies whose addresses are not
+    /// known, and it is right only if *no* request can reach this server past them: see to that in the network, or name the
+    /// addresses of the last one with [`with_peers`](Self::with_peers).
+    ///
+    /// Products count differently: what is 1 here is `xff_num_trusted_hops: 0` in an Envoy that is asked for the connection's peer, and `depth: 1`
+    /// in Traefik.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the count is 0, which would be [`ClientIpSource::Peer`](crate::client_ip::ClientIpSource::Peer).
+    pub fn hops(count: usize) -> Result<Self, TrustedProxiesError> {
+        let count = NonZeroUsize::new(count).ok_or(ErrorKind::NoHops)?;
+        Ok(Self::from_trust(Trust::Hops { count, peers: None }))
+    }
+
+    /// Trusts every peer, so that any client can write its own address.
+    ///
+    /// For tests, and for servers that nothing but a proxy can reach; even there [`hops`](Self::hops) says it better.
+    #[must_use]
+    pub fn dangerous_trust_everyone() -> Self {
+        Self::from_trust(Trust::Addresses(IpSet::any()))
+    }
+
+    /// Takes the number of hops for true only if the peer has one of these addresses. Otherwise the peer is the client.
+    ///
+    /// Proxies that are trusted by address are not affected.
+    #[must_use]
+    pub fn with_peers(mut self, addresses: IpSet) -> Self {
+        if let Trust::Hops { peers, .. } = &mut Arc::make_mut(&mut self.rules).trust {
+            *peers = Some(addresses);
+        }
+        self
+    }
+
+    /// Trusts peers that connect through a Unix socket, too. The default is not to.
+    #[must_use]
+    pub fn with_unix_sockets(mut self) -> Self {
+        Arc::make_mut(&mut self.rules).unix = true;
+        self
+    }
+
+    /// Sets how many entries of a header are read before the client counts as unknown. The default is 32.
+    #[must_use]
+    pub fn with_max_entries(mut self, max_entries: usize) -> Self {
+        Arc::make_mut(&mut self.rules).max_entries = max_entries;
+        self
+    }
+
+    /// Sets how many bytes of a header are read before the client counts as unknown. The default is 8 KiB.
+    #[must_use]
+    pub fn with_max_bytes(mut self, max_bytes: usize) -> Self {
+        Arc::make_mut(&mut self.rules).max_bytes = max_bytes;
+        self
+    }
+
+    /// Returns whether the forwarding headers of a peer are believed.
+    #[must_use]
+    pub fn trusts(&self, peer: PeerAddr) -> bool {
+        let Some(addr) = peer.ip() else {
+            return self.rules.unix;
+        };
+        match &self.rules.trust {
+            Trust::Addresses(addresses) => addresses.contains(addr),
+            Trust::Hops { peers, .. } => peers.as_ref().is_none_or(|peers| peers.contains(addr)),
+        }
+    }
+
+    pub(crate) fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    fn from_trust(trust: Trust) -> Self {
+        Self {
+            rules: Arc::new(Rules {
+                trust,
+                unix: false,
+                max_bytes: MAX_BYTES,
+                max_entries: MAX_ENTRIES,
+            }),
+        }
+    }
+}
+
+/// Servers take header fields of several hundred kilobytes; no honest chain of proxies writes that much.
+const MAX_BYTES: usize = 8 * 1024;
+
+/// More proxies than this are a loop or an attack.
+const MAX_ENTRIES: usize = 32;
+
+impl FromStr for TrustedProxies {
+    type Err = TrustedProxiesError;
+
+    fn from_str(list: &str) -> Result<Self, Self::Err> {
+        Self::new(list.parse().map_err(ErrorKind::List)?)
+    }
+}
+
+/// Why proxies cannot be trusted like that.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TrustedProxiesError {
+    kind: ErrorKind,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum ErrorKind {
+    Empty,
+    Everyone,
+    List(IpSetError),
+    NoHops,
+}
+
+impl fmt::Display for TrustedProxiesError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.kind {
+            ErrorKind::Empty => "set of trusted proxies is empty",
+            ErrorKind::Everyone => "set of trusted proxies covers every address of a family",
+            ErrorKind::List(_) => "list of trusted proxies is malformed",
+            ErrorKind::NoHops => "number of trusted hops is zero",
+        })
+    }
+}
+
+impl Error for TrustedProxiesError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match &self.kind {
+            ErrorKind::List(error) => Some(error),
+            ErrorKind::Empty | ErrorKind::Everyone | ErrorKind::NoHops => None,
+        }
+    }
+}
+
+impl From<ErrorKind> for TrustedProxiesError {
+    fn from(kind: ErrorKind) -> Self {
+        Self { kind }
+    }
+}

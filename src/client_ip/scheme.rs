@@ -1,0 +1,167 @@
+//! Whether the client used HTTPS, as far as that can be verified.
+
+use http::{Extensions, HeaderMap, HeaderName, request::Parts, uri::Scheme};
+
+use crate::client_ip::{
+    forwarded::{Element, ElementsFromRight},
+    peer::PeerAddr,
+    proxies::TrustedProxies,
+    x_forwarded_for::FromRight,
+};
+
+/// An extension that a server puts into the requests of connections that it decrypts itself.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub struct TlsConnection;
+
+impl TlsConnection {
+    /// Marks the requests of a connection.
+    #[must_use]
+    pub fn new() -> Self {
+        Self
+    }
+
+    fn is_in(extensions: &Extensions) -> bool {
+        extensions.get::<Self>().is_some()
+    }
+}
+
+impl Default for TlsConnection {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Where the scheme of a request is read from. There is exactly one source, apart from that of the address.
+///
+/// The scheme in the request's own URI is never read: over plain text, too, a client may write `GET https://…` or send `:scheme: https`.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub enum SchemeSource {
+    /// The `proto` parameter of the nearest element of `Forwarded`.
+    Forwarded(TrustedProxies),
+    /// The nearest value of a header with the meaning of `X-Forwarded-Proto` under another name.
+    Header(HeaderName, TrustedProxies),
+    /// The connection alone: HTTPS is what carries [`TlsConnection`].
+    #[default]
+    Listener,
+    /// The nearest value of `X-Forwarded-Proto`.
+    XForwardedProto(TrustedProxies),
+}
+
+impl SchemeSource {
+    /// Resolves the scheme of a request that came over a connection to `peer`.
+    ///
+    /// What a trusted proxy says overrides the connection in both directions: it tells how the *client* came.
+    #[must_use]
+    pub fn resolve_from(&self, peer: Option<PeerAddr>, request: &Parts) -> ResolvedScheme {
+        let connection = if TlsConnection::is_in(&request.extensions) {
+            Scheme::HTTPS
+        } else {
+            Scheme::HTTP
+        };
+        let told = match self {
+            Self::Listener => None,
+            Self::Forwarded(proxies) => {
+                behind(peer, proxies).map(|proxies| nearest_element(proxies, &request.headers))
+            }
+            Self::Header(name, proxies) => {
+                behind(peer, proxies).map(|proxies| nearest_value(proxies, &request.headers, name))
+            }
+            Self::XForwardedProto(proxies) => behind(peer, proxies)
+                .map(|proxies| nearest_value(proxies, &request.headers, &X_FORWARDED_PROTO)),
+        };
+        let (scheme, origin) = match told {
+            None => (connection, SchemeOrigin::Connection),
+            Some(Told::Missing) => (connection, SchemeOrigin::ProxySilent),
+            Some(Told::Malformed) => (Scheme::HTTP, SchemeOrigin::ProxyMalformed),
+            Some(Told::Scheme(scheme)) => (scheme, SchemeOrigin::Proxy),
+        };
+        ResolvedScheme { scheme, origin }
+    }
+}
+
+/// The scheme of a request, and how it is known.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ResolvedScheme {
+    scheme: Scheme,
+    origin: SchemeOrigin,
+}
+
+impl ResolvedScheme {
+    /// Returns the scheme: `http` or `https`.
+    #[must_use]
+    pub fn scheme(&self) -> &Scheme {
+        &self.scheme
+    }
+
+    /// Returns how the scheme is known.
+    #[must_use]
+    pub fn origin(&self) -> SchemeOrigin {
+        self.origin
+    }
+
+    /// Returns whether the client used HTTPS.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.scheme == Scheme::HTTPS
+    }
+}
+
+/// How a scheme is known.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum SchemeOrigin {
+    /// The connection tells; no trusted proxy was to be asked.
+    Connection,
+    /// A trusted proxy told it.
+    Proxy,
+    /// A trusted proxy sent something that is no scheme: the request counts as plain text.
+    ProxyMalformed,
+    /// A trusted proxy sent nothing, so that the connection tells.
+    ProxySilent,
+}
+
+enum Told {
+    Malformed,
+    Missing,
+    Scheme(Scheme),
+}
+
+fn behind(peer: Option<PeerAddr>, proxies: &TrustedProxies) -> Option<&TrustedProxies> {
+    peer.is_some_and(|peer| proxies.trusts(peer))
+        .then_some(proxies)
+}
+
+/// Reads what the nearest proxy wrote: the last value of the last line.
+fn nearest_value(proxies: &TrustedProxies, headers: &HeaderMap, name: &HeaderName) -> Told {
+    let max_bytes = proxies.rules().max_bytes;
+    match FromRight::new(headers, name, max_bytes).next() {
+        Some(Ok(value)) => told(value),
+        Some(Err(_)) => Told::Malformed,
+        None => Told::Missing,
+    }
+}
+
+fn nearest_element(proxies: &TrustedProxies, headers: &HeaderMap) -> Told {
+    let max_bytes = proxies.rules().max_bytes;
+    let element = ElementsFromRight::new(headers, max_bytes).next();
+    match element.map(|element| element.and_then(Element::parse)) {
+        Some(Ok(element)) => element.proto.map_or(Told::Missing, told),
+        Some(Err(_)) => Told::Malformed,
+        None => Told::Missing,
+    }
+}
+
+fn told(value: &[u8]) -> Told {
+    // RFC 3986, section 3.1: schemes are case-insensitive. WebSocket's are those of the handshake.
+    if value.eq_ignore_ascii_case(b"https") || value.eq_ignore_ascii_case(b"wss") {
+        Told::Scheme(Scheme::HTTPS)
+    } else if value.eq_ignore_ascii_case(b"http") || value.eq_ignore_ascii_case(b"ws") {
+        Told::Scheme(Scheme::HTTP)
+    } else {
+        Told::Malformed
+    }
+}
+
+static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");

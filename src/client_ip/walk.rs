@@ -1,0 +1,152 @@
+//! The walk from the peer towards the client.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, HeaderName};
+
+use crate::client_ip::{
+    context::{ClientIp, UnknownReason},
+    forwarded::{Element, ElementsFromRight},
+    node::{parse_addr, parse_viewer_address},
+    peer::PeerAddr,
+    proxies::{Rules, Trust, TrustedProxies},
+    x_forwarded_for::FromRight,
+};
+
+/// Resolves the client by the lists of `X-Forwarded-For` or another header of the same form.
+pub(crate) fn by_list(
+    peer: Option<PeerAddr>,
+    proxies: &TrustedProxies,
+    headers: &HeaderMap,
+    name: &HeaderName,
+) -> ClientIp {
+    behind(peer, proxies, |peer| {
+        let rules = proxies.rules();
+        let entries = FromRight::new(headers, name, rules.max_bytes);
+        walk(peer, rules, entries, parse_addr)
+    })
+}
+
+/// Resolves the client by `Forwarded`.
+pub(crate) fn by_forwarded(
+    peer: Option<PeerAddr>,
+    proxies: &TrustedProxies,
+    headers: &HeaderMap,
+) -> ClientIp {
+    behind(peer, proxies, |peer| {
+        let rules = proxies.rules();
+        let elements = ElementsFromRight::new(headers, rules.max_bytes);
+        walk(peer, rules, elements, Element::parse_addr)
+    })
+}
+
+/// Resolves the client by a header that holds one address.
+pub(crate) fn by_header(
+    peer: Option<PeerAddr>,
+    proxies: &TrustedProxies,
+    headers: &HeaderMap,
+    name: &HeaderName,
+) -> ClientIp {
+    behind(peer, proxies, |peer| {
+        let mut values = headers.get_all(name).iter();
+        let rules = proxies.rules();
+        let addr = match (values.next(), values.next()) {
+            (None, _) => Err(UnknownReason::MissingAddress),
+            // Whether a proxy replaces the client's line or adds its own behind it cannot be seen.
+            (Some(_), Some(_)) => Err(UnknownReason::Duplicate),
+            (Some(value), None) if rules.max_bytes < value.len() => Err(UnknownReason::TooLarge),
+            (Some(value), None) if *name == CLOUDFRONT_VIEWER_ADDRESS => {
+                parse_viewer_address(value.as_bytes().trim_ascii())
+            }
+            (Some(value), None) => parse_addr(value.as_bytes().trim_ascii()),
+        };
+        match (addr, &rules.trust) {
+            (Ok(addr), Trust::Addresses(proxies)) if proxies.contains(addr) => {
+                let from_header = true;
+                ClientIp::AllTrusted { addr, from_header }
+            }
+            (Ok(addr), _) => ClientIp::Known(addr),
+            (Err(reason), _) => ClientIp::unknown(reason, peer),
+        }
+    })
+}
+
+/// The one header whose IPv6 addresses stand without brackets before a port.
+const CLOUDFRONT_VIEWER_ADDRESS: &str = "cloudfront-viewer-address";
+
+/// Asks the peer first: only behind a trusted one is a header looked at.
+fn behind(
+    peer: Option<PeerAddr>,
+    proxies: &TrustedProxies,
+    read: impl FnOnce(Option<IpAddr>) -> ClientIp,
+) -> ClientIp {
+    match peer {
+        Some(peer) if proxies.trusts(peer) => read(peer.ip()),
+        peer => by_peer(peer),
+    }
+}
+
+/// Resolves the client as the peer itself.
+pub(crate) fn by_peer(peer: Option<PeerAddr>) -> ClientIp {
+    match peer.map(PeerAddr::ip) {
+        Some(Some(addr)) => ClientIp::Known(addr),
+        Some(None) => ClientIp::unknown(UnknownReason::UnixPeer, None),
+        None => ClientIp::unknown(UnknownReason::MissingPeer, None),
+    }
+}
+
+/// Goes from entry to entry as long as trusted proxies vouch for the next one.
+fn walk<'a>(
+    peer: Option<IpAddr>,
+    rules: &Rules,
+    entries: impl Iterator<Item = Result<&'a [u8], UnknownReason>>,
+    parse: impl Fn(&'a [u8]) -> Result<IpAddr, UnknownReason>,
+) -> ClientIp {
+    let proxies = match &rules.trust {
+        Trust::Addresses(proxies) => proxies,
+        Trust::Hops { count, .. } => return nth(count.get(), peer, entries, parse),
+    };
+    let mut last = peer;
+    let mut from_header = false;
+    for (number, entry) in entries.enumerate() {
+        if rules.max_entries <= number {
+            return ClientIp::unknown(UnknownReason::TooManyHops, last);
+        }
+        match entry.and_then(&parse) {
+            Ok(addr) if proxies.contains(addr) => last = Some(addr),
+            Ok(addr) => return ClientIp::Known(addr),
+            Err(reason) => return ClientIp::unknown(reason, last),
+        }
+        from_header = true;
+    }
+    match last {
+        Some(addr) => ClientIp::AllTrusted { addr, from_header },
+        None => ClientIp::unknown(UnknownReason::MissingAddress, None),
+    }
+}
+
+/// Takes the entry that the farthest of a fixed number of proxies wrote.
+fn nth<'a>(
+    count: usize,
+    peer: Option<IpAddr>,
+    entries: impl Iterator<Item = Result<&'a [u8], UnknownReason>>,
+    parse: impl Fn(&'a [u8]) -> Result<IpAddr, UnknownReason>,
+) -> ClientIp {
+    let mut found = Err(UnknownReason::TooFewHops);
+    let mut missing = count;
+    for entry in entries.take(count) {
+        missing -= 1;
+        found = entry;
+        // What lies behind the end of what can be read is not known to be entries.
+        if found.is_err() {
+            break;
+        }
+    }
+    if found.is_ok() && missing != 0 {
+        found = Err(UnknownReason::TooFewHops);
+    }
+    match found.and_then(parse) {
+        Ok(addr) => ClientIp::Known(addr),
+        Err(reason) => ClientIp::unknown(reason, peer),
+    }
+}

@@ -1,0 +1,128 @@
+//! The facade's builder.
+
+use std::{fmt, sync::Arc};
+
+use http::Extensions;
+
+use crate::{
+    client_ip::{layer::ClientIpLayer, peer::PeerAddr, source::ClientIpSource},
+    clock::Clock,
+    enforce::layer::EnforceLayer,
+    event::sink::{EventSink, SharedSink},
+    policy::set::PolicySet,
+    respond::ProblemJson,
+    security::layer::{SecurityLayer, SecurityPolicies},
+};
+
+/// Gathers what protects a service. Every value is valid by its type, so that [`build`](Self::build) cannot fail.
+#[must_use]
+pub struct SecurityBuilder<R = ProblemJson> {
+    client_ip: ClientIpLayer,
+    policies: SecurityPolicies,
+    #[cfg(feature = "rate-limit")]
+    quotas: Vec<crate::rate_limit::quota::Quota>,
+    sink: Option<SharedSink>,
+    clock: Option<Arc<dyn Clock>>,
+    respond: R,
+}
+
+impl SecurityBuilder {
+    pub(crate) fn new(source: ClientIpSource) -> Self {
+        Self {
+            client_ip: ClientIpLayer::new(source),
+            policies: SecurityPolicies::default(),
+            #[cfg(feature = "rate-limit")]
+            quotas: Vec::new(),
+            sink: None,
+            clock: None,
+            respond: ProblemJson,
+        }
+    }
+}
+
+impl<R> SecurityBuilder<R> {
+    /// Limits how often a client may come. Called several times, all quotas are charged together or none is. The default is no limit.
+    #[cfg(feature = "rate-limit")]
+    pub fn rate_limit(mut self, quota: crate::rate_limit::quota::Quota) -> Self {
+        self.quotas.push(quota);
+        self
+    }
+
+    /// Adds a policy of one's own, which is checked after those of the crate. Called several times, in that order.
+    pub fn policy(mut self, policies: impl PolicySet) -> Self {
+        self.policies.own.push(Arc::new(policies));
+        self
+    }
+
+    /// Finds the peer of the connection with a closure, for servers that hand it over in a way of their own.
+    ///
+    /// The default looks in the [usual places](crate::client_ip::PeerSource).
+    pub fn peer(
+        mut self,
+        find: impl Fn(&Extensions) -> Option<PeerAddr> + Send + Sync + 'static,
+    ) -> Self {
+        self.client_ip = self.client_ip.with_peer(find);
+        self
+    }
+
+    /// Sets who receives the security events. The default is [`SharedSink::default`].
+    pub fn sink(mut self, sink: impl EventSink) -> Self {
+        self.sink = Some(SharedSink::new(sink));
+        self
+    }
+
+    /// Sets the clock. The default is [`MonotonicClock`](crate::clock::MonotonicClock).
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Some(Arc::new(clock));
+        self
+    }
+
+    /// Sets how refusals look. The default is [`ProblemJson`].
+    pub fn responder<R2>(self, respond: R2) -> SecurityBuilder<R2> {
+        SecurityBuilder {
+            client_ip: self.client_ip,
+            policies: self.policies,
+            #[cfg(feature = "rate-limit")]
+            quotas: self.quotas,
+            sink: self.sink,
+            clock: self.clock,
+            respond,
+        }
+    }
+}
+
+impl<R: Clone> SecurityBuilder<R> {
+    /// Makes the layer.
+    #[must_use]
+    pub fn build(self) -> SecurityLayer<R> {
+        #[cfg(feature = "rate-limit")]
+        let policies = SecurityPolicies {
+            rate_limit: (!self.quotas.is_empty())
+                .then(|| crate::rate_limit::policy::RateLimit::new(self.quotas)),
+            ..self.policies
+        };
+        #[cfg(not(feature = "rate-limit"))]
+        let policies = self.policies;
+        let mut enforce = EnforceLayer::new(policies).with_responder(self.respond);
+        if let Some(sink) = self.sink {
+            enforce = enforce.with_shared_sink(sink);
+        }
+        if let Some(clock) = self.clock {
+            enforce = enforce.with_shared_clock(clock);
+        }
+        SecurityLayer {
+            client_ip: self.client_ip,
+            enforce,
+        }
+    }
+}
+
+impl<R> fmt::Debug for SecurityBuilder<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SecurityBuilder")
+            .field("client_ip", &self.client_ip)
+            .field("policies", &self.policies)
+            .field("clock", &self.clock)
+            .finish_non_exhaustive()
+    }
+}

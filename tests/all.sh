@@ -1,0 +1,102 @@
+#!/usr/bin/env bash
+# The one test command: installs what the tests need, then runs everything.
+#
+#   tests/all.sh           everything
+#   tests/all.sh --quick   the cargo tests alone, with all features
+#
+# It wants a Debian machine with Rust. As root it installs the Debian packages it misses; otherwise it names them and stops.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+quick=false
+for arg in "$@"; do
+  case "$arg" in
+    --quick) quick=true ;;
+    *) echo "tests/all.sh: unknown option $arg: allowed is --quick" >&2; exit 2 ;;
+  esac
+done
+
+# Commands the tests call, and the Debian package each comes from.
+needed=(cc:gcc jq:jq pkg-config:pkg-config)
+
+say() { printf '\n== %s\n' "$*"; }
+
+install_needed() {
+  local missing=() pair
+  for pair in "${needed[@]}"; do
+    command -v "${pair%%:*}" >/dev/null || missing+=("${pair#*:}")
+  done
+  [ ${#missing[@]} -eq 0 ] && return
+  if [ "$(id -u)" -ne 0 ]; then
+    echo "tests/all.sh: Debian packages are missing: ${missing[*]}" >&2
+    echo "Install them as root: apt-get install --yes --no-install-recommends ${missing[*]}" >&2
+    exit 2
+  fi
+  say "installing ${missing[*]}"
+  apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+# The features of the crate, each alone; read from the manifest so that none is forgotten.
+features() {
+  cargo metadata --no-deps --format-version 1 |
+    jq -r '.packages[] | select(.name == "palisade") | .features | keys[] | select(. != "default")'
+}
+
+# No dependency of the library may ask for a newer Rust than the library promises.
+check_rust_version() {
+  local used newer
+  used=$(cargo tree -p palisade --all-features -e normal --prefix none --format '{p}' | awk '{ print $1 "@" substr($2, 2) }' | sort -u)
+  newer=$(cargo metadata --format-version 1 --all-features | jq -r --arg used "$used" '
+    def number: split(".") | map(tonumber) | .[0] * 1000000 + .[1] * 1000 + (.[2] // 0);
+    ($used | split("\n")) as $used
+    | (.packages[] | select(.name == "palisade") | .rust_version) as $promised
+    | .packages[]
+    | select(.rust_version != null and ("\(.name)@\(.version)" | IN($used[])))
+    | select((.rust_version | number) > ($promised | number))
+    | "\(.name) \(.version) needs Rust \(.rust_version), the crate promises \($promised)"')
+  if [ -n "$newer" ]; then
+    printf '%s\n' "$newer" >&2
+    return 1
+  fi
+  echo "holds for $(wc -w <<<"$used") packages"
+}
+
+install_needed
+
+if $quick; then
+  say "tests, all features"
+  cargo test --workspace --all-features
+  exit
+fi
+
+say "formatting"
+cargo fmt --all --check
+
+say "clippy: all features, default, none, each alone"
+cargo clippy --workspace --all-targets --all-features -- -D warnings
+cargo clippy -p palisade --all-targets -- -D warnings
+cargo clippy -p palisade --all-targets --no-default-features -- -D warnings
+for feature in $(features); do
+  cargo clippy -p palisade --no-default-features --features "$feature" -- -D warnings
+done
+
+say "the promised Rust version"
+check_rust_version
+
+say "tests, all features"
+cargo test --workspace --all-features
+say "tests, default features"
+cargo test -p palisade
+say "tests, no features"
+cargo test -p palisade --no-default-features
+
+say "documentation"
+RUSTDOCFLAGS="-D warnings" cargo doc -p palisade --no-deps --all-features
+RUSTDOCFLAGS="-D warnings" cargo doc -p palisade --no-deps --no-default-features
+
+say "examples and benches build"
+cargo build --workspace --examples --all-features
+cargo bench --workspace --all-features --no-run
+
+say "everything passed"
