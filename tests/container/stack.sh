@@ -1,0 +1,2 @@
+probe_stack() { :; }
+stack_down() { :; }
