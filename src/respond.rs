@@ -30,8 +30,8 @@
 use std::fmt::Write as _;
 
 use http::{
-    HeaderValue, Response, StatusCode,
-    header::{CACHE_CONTROL, CONTENT_TYPE},
+    HeaderValue, Method, Response, StatusCode,
+    header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE},
     request::Parts,
 };
 
@@ -68,7 +68,16 @@ impl<B: From<String>> Respond<B> for ProblemJson {
         if rejection.status().is_redirection() {
             return bare(rejection, B::from(String::new()));
         }
-        let mut response = bare(rejection, B::from(problem(rejection)));
+        let problem = problem(rejection);
+        let mut response = if request.method == Method::HEAD {
+            // RFC 9110, section 9.3.2: no content, but the fields of a GET. Not every server strips it on HTTP/2.
+            let mut response = bare(rejection, B::from(String::new()));
+            let length = HeaderValue::from(problem.len());
+            response.headers_mut().insert(CONTENT_LENGTH, length);
+            response
+        } else {
+            bare(rejection, B::from(problem))
+        };
         response.headers_mut().insert(
             CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
@@ -148,9 +157,13 @@ fn is_grpc(request: &Parts) -> bool {
     request
         .headers
         .get(CONTENT_TYPE)
-        .and_then(|value| value.as_bytes().strip_prefix(b"application/grpc"))
+        .and_then(|value| value.as_bytes().split_at_checked("application/grpc".len()))
         // `application/grpc-web` has its trailers in the body, which this answer has not.
-        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+        .is_some_and(|(start, rest)| {
+            // RFC 9110, section 8.3.1: the case of the letters does not matter.
+            start.eq_ignore_ascii_case(b"application/grpc")
+                && matches!(rest.first(), None | Some(b'+' | b';' | b' '))
+        })
 }
 
 /// Makes the response that gRPC calls trailers-only: the status is in the head, and there is no body.
@@ -159,10 +172,25 @@ fn grpc<B>(rejection: &Rejection, body: B) -> Response<B> {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert("grpc-status", grpc_status(rejection.status()));
-    if let Ok(message) = HeaderValue::from_str(rejection.reason()) {
+    if let Ok(message) = HeaderValue::try_from(percent_encoded(rejection.reason())) {
         headers.insert("grpc-message", message);
     }
     response
+}
+
+/// Encodes a `grpc-message`: the protocol lets printable ASCII but for `%` stand.
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b' '..=b'~' if byte != b'%' => encoded.push(char::from(byte)),
+            _ => {
+                // Writing to a `String` cannot fail.
+                let _ = write!(encoded, "%{byte:02X}");
+            }
+        }
+    }
+    encoded
 }
 
 fn grpc_status(status: StatusCode) -> HeaderValue {
@@ -224,6 +252,12 @@ mod tests {
         assert_eq!(response.body(), "");
     }
 
+    #[test]
+    fn a_grpc_message_is_percent_encoded() {
+        assert_eq!(percent_encoded("100 % é\n"), "100 %25 %C3%A9%0A");
+        assert_eq!(percent_encoded("too many requests"), "too many requests");
+    }
+
     #[track_caller]
     fn check_grpc(content_type: &'static str, is_grpc: bool) {
         let request = request(content_type);
@@ -247,7 +281,9 @@ mod tests {
         check_grpc("application/grpc", true);
         check_grpc("application/grpc+proto", true);
         check_grpc("application/grpc;charset=utf-8", true);
+        check_grpc("Application/gRPC ; a=b", true);
         check_grpc("application/grpc-web", false);
+        check_grpc("application/grp", false);
         check_grpc("application/json", false);
     }
 }

@@ -16,7 +16,7 @@ pub(crate) fn build(config: &Config) -> Protection {
     let quotas = &config.security.rate_limit;
     let mut builder = SecurityLayer::builder(ClientIpSource::Peer);
     for quota in quotas {
-        builder = builder.rate_limit(*quota);
+        builder = builder.rate_limit(quota.clone());
     }
     let layer = builder.build();
 

@@ -7,7 +7,8 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Extensions, Request, Response, StatusCode};
+use bytes::Buf as _;
+use http::{Extensions, HeaderMap, Method, Request, Response, StatusCode, header::CONTENT_LENGTH};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
@@ -22,12 +23,10 @@ pub(crate) struct BodyReceipts(Arc<Mutex<Receipts>>);
 impl BodyReceipts {
     /// Leaves receipts in the extensions of a response, beside those that a gate further in has left.
     pub(crate) fn leave(receipts: Receipts, extensions: &mut Extensions) {
-        match extensions.get::<Self>() {
-            Some(earlier) => earlier.lock().extend(receipts),
-            None => {
-                extensions.insert(Self(Arc::new(Mutex::new(receipts))));
-            }
-        }
+        // Into a list of this response's own: extensions may have been cloned, and another response may share the one found.
+        let mut all = Self::take(extensions);
+        all.extend(receipts);
+        extensions.insert(Self(Arc::new(Mutex::new(all))));
     }
 
     fn take(extensions: &mut Extensions) -> Receipts {
@@ -87,6 +86,7 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         TrackBodyFuture {
+            is_head: request.method() == Method::HEAD,
             future: self.inner.call(request),
         }
     }
@@ -98,6 +98,7 @@ pin_project! {
     pub struct TrackBodyFuture<F> {
         #[pin]
         future: F,
+        is_head: bool,
     }
 }
 
@@ -109,15 +110,20 @@ where
     type Output = Result<Response<TrackedBody<ResBody>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let response = ready!(self.project().future.poll(cx))?;
+        let this = self.project();
+        let response = ready!(this.future.poll(cx))?;
         let (mut head, inner) = response.into_parts();
         let mut body = TrackedBody {
             inner,
             status: head.status,
+            announced: announced(&head.headers),
             receipts: BodyReceipts::take(&mut head.extensions),
         };
-        // Servers do not poll a body that says at once that it is empty.
-        if is_over(&body.inner) {
+        // Servers do not poll a body that says at once that it is empty, nor one that is not to be sent: RFC 9110, section 6.4.1.
+        let is_sent = !*this.is_head
+            && head.status != StatusCode::NO_CONTENT
+            && head.status != StatusCode::NOT_MODIFIED;
+        if !is_sent || is_over(&body.inner) || body.announced == Some(0) {
             std::mem::take(&mut body.receipts).settle(Outcome::Ended(body.status));
         }
         Poll::Ready(Ok(Response::from_parts(head, body)))
@@ -130,6 +136,8 @@ pin_project! {
         #[pin]
         inner: B,
         status: StatusCode,
+        // What is still to come of the length announced in the head.
+        announced: Option<u64>,
         receipts: Receipts,
     }
 }
@@ -145,12 +153,23 @@ impl<B: Body> Body for TrackedBody<B> {
         let mut this = self.project();
         let frame = ready!(this.inner.as_mut().poll_frame(cx));
         if !this.receipts.is_empty() {
-            match &frame {
-                Some(Err(_)) => std::mem::take(this.receipts).settle(Outcome::Failed),
-                Some(Ok(_)) if !is_over(&*this.inner) => {}
-                None | Some(Ok(_)) => {
-                    std::mem::take(this.receipts).settle(Outcome::Ended(*this.status));
+            let is_last = match &frame {
+                Some(Err(_)) => {
+                    std::mem::take(this.receipts).settle(Outcome::Failed);
+                    false
                 }
+                Some(Ok(frame)) => {
+                    if let (Some(rest), Some(data)) = (this.announced.as_mut(), frame.data_ref()) {
+                        let length = u64::try_from(data.remaining()).unwrap_or(u64::MAX);
+                        *rest = rest.saturating_sub(length);
+                    }
+                    // Nothing follows the trailers: RFC 9110, section 6.5.
+                    frame.is_trailers() || *this.announced == Some(0) || is_over(&*this.inner)
+                }
+                None => true,
+            };
+            if is_last {
+                std::mem::take(this.receipts).settle(Outcome::Ended(*this.status));
             }
         }
         Poll::Ready(frame)
@@ -170,6 +189,7 @@ impl<B: Default> Default for TrackedBody<B> {
         Self {
             inner: B::default(),
             status: StatusCode::OK,
+            announced: None,
             receipts: Receipts::default(),
         }
     }
@@ -180,6 +200,7 @@ impl<B: From<String>> From<String> for TrackedBody<B> {
         Self {
             inner: B::from(text),
             status: StatusCode::OK,
+            announced: None,
             receipts: Receipts::default(),
         }
     }
@@ -192,6 +213,17 @@ impl<B> fmt::Debug for TrackedBody<B> {
             .field("receipts", &self.receipts)
             .finish_non_exhaustive()
     }
+}
+
+/// The length that the head announces, after which a server stops polling whatever the body says of itself.
+fn announced(headers: &HeaderMap) -> Option<u64> {
+    headers
+        .get(CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
 }
 
 /// Whether a server would stop polling: it does once the announced length is out, and need not see the end itself.

@@ -35,10 +35,12 @@ fn observe(decision: Decision) -> Decision {
         Decision::Admit(_) => decision,
         Decision::Reject(rejection) => {
             let mut admission = Admission::new();
-            if rejection.is_recorded() {
-                admission.notices.push(Notice::observed(&rejection));
-            }
-            admission.notices.extend(rejection.notices);
+            let observed = rejection
+                .is_recorded()
+                .then(|| Notice::observed(&rejection));
+            // The order is that of a refusal which is enforced.
+            admission.notices = rejection.notices;
+            admission.notices.extend(observed);
             Decision::Admit(admission)
         }
     }

@@ -45,16 +45,17 @@ impl ResponseFields {
     pub fn apply(self, headers: &mut HeaderMap) {
         for (name, value, mode) in self.0 {
             match mode {
+                // A map that is full, as only a service of many thousand fields makes it, stays as it is: the other methods panic.
                 FieldMode::Append => {
-                    headers.append(name, value);
+                    let _ = headers.try_append(name, value);
                 }
                 FieldMode::IfAbsent => {
-                    if let Entry::Vacant(entry) = headers.entry(name) {
-                        entry.insert(value);
+                    if let Ok(Entry::Vacant(entry)) = headers.try_entry(name) {
+                        let _ = entry.try_insert(value);
                     }
                 }
                 FieldMode::Replace => {
-                    headers.insert(name, value);
+                    let _ = headers.try_insert(name, value);
                 }
             }
         }

@@ -93,7 +93,7 @@ impl Receipts {
 
     /// Settles all receipts.
     pub fn settle(mut self, outcome: Outcome<'_>) {
-        for (_, receipt) in self.0.drain(..) {
+        while let Some((_, receipt)) = self.next() {
             receipt.settle(outcome);
         }
     }
@@ -101,20 +101,30 @@ impl Receipts {
     /// Settles the receipts that wait for the head, and returns the others.
     #[must_use]
     pub(crate) fn settle_head(mut self, outcome: Outcome<'_>) -> Self {
-        let mut rest = Vec::new();
-        for (until, receipt) in self.0.drain(..) {
+        let mut rest = Self::default();
+        while let Some((until, receipt)) = self.next() {
             match until {
-                Until::BodyEnd => rest.push((until, receipt)),
+                Until::BodyEnd => rest.0.push((until, receipt)),
                 Until::Head => receipt.settle(outcome),
             }
         }
-        Self(rest)
+        rest
+    }
+
+    /// Takes out the first receipt. One that panics all the same must not take the others along unsettled, hence no iterator
+    /// that owns them.
+    fn next(&mut self) -> Option<(Until, Box<dyn Receipt>)> {
+        if self.0.is_empty() {
+            None
+        } else {
+            Some(self.0.remove(0))
+        }
     }
 }
 
 impl Drop for Receipts {
     fn drop(&mut self) {
-        for (_, receipt) in self.0.drain(..) {
+        while let Some((_, receipt)) = self.next() {
             receipt.settle(Outcome::Dropped);
         }
     }
@@ -130,7 +140,10 @@ impl fmt::Debug for Receipts {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::{Sender, channel};
+    use std::{
+        panic::{AssertUnwindSafe, catch_unwind},
+        sync::mpsc::{Sender, channel},
+    };
 
     use super::*;
 
@@ -152,6 +165,32 @@ mod tests {
         assert_eq!(settled.try_iter().collect::<Vec<_>>(), ["Failed"]);
         rest.settle(Outcome::Ended(StatusCode::OK));
         assert_eq!(settled.try_iter().collect::<Vec<_>>(), ["Ended(200)"]);
+    }
+
+    #[test]
+    fn a_receipt_that_panics_leaves_none_unsettled() {
+        let (sender, settled) = channel();
+        let receipts = || {
+            let mut receipts = Receipts::default();
+            receipts.push(Until::BodyEnd, receipt(&sender));
+            receipts.push(Until::Head, |_: Outcome<'_>| panic!("a faulty receipt"));
+            receipts.push(Until::Head, receipt(&sender));
+            receipts
+        };
+        let all = receipts();
+        let result = catch_unwind(AssertUnwindSafe(|| all.settle(Outcome::Failed)));
+        assert!(result.is_err());
+        assert_eq!(
+            settled.try_iter().collect::<Vec<_>>(),
+            ["Failed", "Dropped"]
+        );
+        let all = receipts();
+        let result = catch_unwind(AssertUnwindSafe(|| all.settle_head(Outcome::Failed)));
+        assert!(result.is_err());
+        assert_eq!(
+            settled.try_iter().collect::<Vec<_>>(),
+            ["Dropped", "Dropped"]
+        );
     }
 
     #[test]

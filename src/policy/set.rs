@@ -24,7 +24,7 @@ pub trait PolicySet: Send + Sync + 'static {
     fn check_step(&self, step: usize, request: &RequestHead<'_>) -> Check;
 }
 
-impl<P: Policy> PolicySet for P {
+impl<P: Policy + ?Sized> PolicySet for P {
     fn steps(&self) -> usize {
         1
     }
@@ -165,5 +165,7 @@ mod tests {
         );
         let shared: Arc<dyn PolicySet> = Arc::new((Refuse("a"), Refuse("b")));
         check(&shared, &["a", "b"]);
+        let shared: Arc<dyn Policy> = Arc::new(Refuse("a"));
+        check(&(Arc::clone(&shared), shared), &["a", "a"]);
     }
 }

@@ -4,6 +4,8 @@ use std::{fmt, sync::Arc};
 
 use http::Extensions;
 
+#[cfg(feature = "rate-limit")]
+use crate::rate_limit::{policy::RateLimit, quota::Quota, set::QuotaSet};
 use crate::{
     client_ip::{layer::ClientIpLayer, peer::PeerAddr, source::ClientIpSource},
     clock::Clock,
@@ -20,7 +22,7 @@ pub struct SecurityBuilder<R = ProblemJson> {
     client_ip: ClientIpLayer,
     policies: SecurityPolicies,
     #[cfg(feature = "rate-limit")]
-    quotas: Vec<crate::rate_limit::quota::Quota>,
+    quotas: Vec<Quota>,
     sink: Option<SharedSink>,
     clock: Option<Arc<dyn Clock>>,
     respond: R,
@@ -43,7 +45,7 @@ impl SecurityBuilder {
 impl<R> SecurityBuilder<R> {
     /// Limits how often a client may come. Called several times, all quotas are charged together or none is. The default is no limit.
     #[cfg(feature = "rate-limit")]
-    pub fn rate_limit(mut self, quota: crate::rate_limit::quota::Quota) -> Self {
+    pub fn rate_limit(mut self, quota: Quota) -> Self {
         self.quotas.push(quota);
         self
     }
@@ -97,8 +99,10 @@ impl<R: Clone> SecurityBuilder<R> {
     pub fn build(self) -> SecurityLayer<R> {
         #[cfg(feature = "rate-limit")]
         let policies = SecurityPolicies {
-            rate_limit: (!self.quotas.is_empty())
-                .then(|| crate::rate_limit::policy::RateLimit::new(self.quotas)),
+            rate_limit: QuotaSet::gather(self.quotas)
+                .into_iter()
+                .map(RateLimit::new)
+                .collect(),
             ..self.policies
         };
         #[cfg(not(feature = "rate-limit"))]

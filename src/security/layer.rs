@@ -72,7 +72,7 @@ impl<S, R> Layer<S> for SecurityLayer<R> {
 pub struct SecurityPolicies {
     pub(crate) known_peer: KnownPeer,
     #[cfg(feature = "rate-limit")]
-    pub(crate) rate_limit: Option<RateLimit>,
+    pub(crate) rate_limit: Vec<RateLimit>,
     #[cfg(not(feature = "rate-limit"))]
     pub(crate) rate_limit: Absent,
     pub(crate) own: Vec<Arc<dyn PolicySet>>,

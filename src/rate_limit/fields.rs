@@ -1,0 +1,89 @@
+//! The response fields: `RateLimit-Policy` and `RateLimit` of draft-ietf-httpapi-ratelimit-headers-11, and numbers for the older ones.
+
+use http::{HeaderName, HeaderValue};
+
+use crate::rate_limit::{quota::SECOND, set::Metered};
+
+/// Writes `RateLimit-Policy`: a list of all quotas.
+pub(crate) fn policy(metered: &[Metered]) -> HeaderValue {
+    let mut text = String::new();
+    for (position, metered) in metered.iter().enumerate() {
+        if position != 0 {
+            text.push_str(", ");
+        }
+        push_string(&mut text, &metered.name);
+        // Section 3.1: `q` is required, `w` is in seconds and positive.
+        text.push_str(";q=");
+        push_number(&mut text, metered.quota.limit().into());
+        text.push_str(";w=");
+        push_number(&mut text, seconds(metered.meter.period).max(1));
+    }
+    value(text)
+}
+
+/// Writes `RateLimit` for one quota: what remains, and the seconds until more does.
+pub(crate) fn limit(name: &str, remaining: u32, seconds: u64) -> HeaderValue {
+    let mut text = String::with_capacity(name.len() + 40);
+    push_string(&mut text, name);
+    text.push_str(";r=");
+    push_number(&mut text, remaining.into());
+    text.push_str(";t=");
+    push_number(&mut text, seconds);
+    value(text)
+}
+
+/// Writes a number.
+pub(crate) fn number(number: u64) -> HeaderValue {
+    HeaderValue::from(number)
+}
+
+/// Rounds nanoseconds up to seconds.
+pub(crate) fn seconds(nanos: u64) -> u64 {
+    nanos.div_ceil(SECOND)
+}
+
+/// Rounds the time until a quota is full again up to seconds.
+///
+/// The interval of one unit is rounded up to a nanosecond; what that adds over the whole capacity must not make 61 seconds of a minute.
+pub(crate) fn reset_seconds(nanos: u64, capacity: u32) -> u64 {
+    seconds(nanos.saturating_sub(capacity.into()))
+}
+
+/// Writes an RFC 9651 String: section 4.1.6.
+fn push_string(text: &mut String, string: &str) {
+    text.push('"');
+    for c in string.chars() {
+        if matches!(c, '"' | '\\') {
+            text.push('\\');
+        }
+        text.push(c);
+    }
+    text.push('"');
+}
+
+fn push_number(text: &mut String, number: u64) {
+    // RFC 9651, section 3.3.1: an Integer has at most 15 digits.
+    let mut number = number.min(999_999_999_999_999);
+    let mut digits = [0; 15];
+    let mut length = 0;
+    for digit in &mut digits {
+        *digit = b'0' + u8::try_from(number % 10).unwrap_or(0);
+        number /= 10;
+        length += 1;
+        if number == 0 {
+            break;
+        }
+    }
+    text.extend(digits.iter().take(length).rev().map(|it| char::from(*it)));
+}
+
+/// Makes a value of text that is visible ASCII by construction.
+fn value(text: String) -> HeaderValue {
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
+}
+
+pub(crate) const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+pub(crate) const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+pub(crate) const LEGACY_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+pub(crate) const LEGACY_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+pub(crate) const LEGACY_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");

@@ -1,0 +1,311 @@
+//! Quotas that are decided upon together.
+
+use std::{error::Error, fmt, sync::Arc};
+
+use http::HeaderValue;
+
+use crate::rate_limit::{
+    fields,
+    gcra::Meter,
+    quota::{Quota, QuotaError},
+};
+
+/// One to eight quotas that are decided upon together: all are charged, or none. Clones share the same quotas.
+///
+/// # Example
+///
+/// ```
+/// use palisade::rate_limit::{Quota, QuotaSet};
+///
+/// let quotas = QuotaSet::new([Quota::per_second(10), Quota::per_hour(1000)])?;
+/// assert_eq!(quotas.len(), 2);
+///
+/// // The longer window would make the shorter one pointless.
+/// assert!(QuotaSet::new([Quota::per_second(10), Quota::per_hour(5)]).is_err());
+/// # Ok::<(), palisade::rate_limit::RateLimitError>(())
+/// ```
+#[derive(Clone)]
+#[must_use]
+pub struct QuotaSet(Arc<Quotas>);
+
+/// What the clones of a [`QuotaSet`] share.
+struct Quotas {
+    metered: Box<[Metered]>,
+    max_cost: u32,
+    policy_field: HeaderValue,
+}
+
+/// A quota, ready for use.
+pub(crate) struct Metered {
+    pub(crate) quota: Quota,
+    pub(crate) name: Arc<str>,
+    pub(crate) meter: Meter,
+}
+
+impl QuotaSet {
+    /// Creates a set of quotas.
+    ///
+    /// # Errors
+    ///
+    /// Refuses no quota, more than eight, two of the same name, and a longer period with a lower limit than a shorter one has.
+    pub fn new(quotas: impl IntoIterator<Item = Quota>) -> Result<Self, RateLimitError> {
+        let quotas: Vec<_> = quotas.into_iter().collect();
+        if quotas.is_empty() {
+            return Err(RateLimitError(Kind::NoQuota));
+        }
+        if quotas.len() > MAX_QUOTAS {
+            return Err(RateLimitError(Kind::TooManyQuotas));
+        }
+        for (position, quota) in quotas.iter().enumerate() {
+            for other in quotas.iter().skip(position + 1) {
+                if quota.name() == other.name() {
+                    return Err(RateLimitError(Kind::DuplicateName(quota.name().into())));
+                }
+                let (short, long) = if quota.period() < other.period() {
+                    (quota, other)
+                } else {
+                    (other, quota)
+                };
+                if short.period() < long.period() && long.limit() < short.limit() {
+                    return Err(RateLimitError(Kind::Shadowed {
+                        short: short.name().into(),
+                        long: long.name().into(),
+                    }));
+                }
+            }
+        }
+        Ok(Self::sound(quotas))
+    }
+
+    /// Returns how many quotas there are.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "a set is never empty")]
+    pub fn len(&self) -> usize {
+        self.0.metered.len()
+    }
+
+    /// Returns the quotas.
+    pub fn iter(&self) -> impl Iterator<Item = &Quota> {
+        self.0.metered.iter().map(|it| &it.quota)
+    }
+
+    /// Returns the most that one request can cost: the smallest capacity.
+    #[must_use]
+    pub fn max_cost(&self) -> u32 {
+        self.0.max_cost
+    }
+
+    pub(crate) fn metered(&self) -> &[Metered] {
+        &self.0.metered
+    }
+
+    /// Returns the value of `RateLimit-Policy`.
+    pub(crate) fn policy_field(&self) -> &HeaderValue {
+        &self.0.policy_field
+    }
+
+    /// Returns whether both are clones of the same set.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Creates sets of quotas that were added one by one, in which nothing can be wrong: what [`new`](Self::new) refuses because it makes little
+    /// sense is enforced all the same, equal quotas count once, equal names are told apart, and more than eight quotas make more than one set.
+    pub(crate) fn gather(quotas: Vec<Quota>) -> Vec<Self> {
+        let mut sound: Vec<Quota> = Vec::with_capacity(quotas.len());
+        for quota in quotas {
+            if sound.contains(&quota) {
+                continue;
+            }
+            let taken = |name: &str| sound.iter().any(|other| other.name() == name);
+            let mut named = quota.clone();
+            let mut number = 1;
+            while taken(&named.name()) {
+                number += 1;
+                let name = format!("{}-{number}", quota.name());
+                // A name that gets too long makes way for another: it only has to differ.
+                named = match quota.clone().try_with_name(name) {
+                    Ok(named) => named,
+                    Err(_) => match quota.clone().try_with_name(format!("quota-{number}")) {
+                        Ok(named) => named,
+                        Err(_) => break,
+                    },
+                };
+            }
+            sound.push(named);
+        }
+        sound
+            .chunks(MAX_QUOTAS)
+            .map(|quotas| Self::sound(quotas.to_vec()))
+            .collect()
+    }
+
+    fn sound(quotas: Vec<Quota>) -> Self {
+        let metered: Box<[Metered]> = quotas.into_iter().map(Metered::from).collect();
+        let max_cost = metered
+            .iter()
+            .map(|it| it.meter.capacity)
+            .min()
+            .unwrap_or_default();
+        let policy_field = fields::policy(&metered);
+        Self(Arc::new(Quotas {
+            metered,
+            max_cost,
+            policy_field,
+        }))
+    }
+}
+
+impl From<Quota> for QuotaSet {
+    fn from(quota: Quota) -> Self {
+        Self::sound(vec![quota])
+    }
+}
+
+impl From<&QuotaSet> for QuotaSet {
+    fn from(quotas: &QuotaSet) -> Self {
+        quotas.clone()
+    }
+}
+
+impl fmt::Debug for QuotaSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter()).finish()
+    }
+}
+
+impl From<Quota> for Metered {
+    fn from(quota: Quota) -> Self {
+        Self {
+            name: quota.name().into(),
+            meter: Meter::new(&quota),
+            quota,
+        }
+    }
+}
+
+/// Why a rate limiter cannot be made of its settings.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RateLimitError(pub(crate) Kind);
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Kind {
+    CostAboveCapacity { cost: u32, capacity: u32 },
+    DuplicateName(String),
+    NearLimit,
+    NoKeyPart,
+    NoQuota,
+    NoRoom,
+    Prefix(u8),
+    Quota(QuotaError),
+    Shadowed { short: String, long: String },
+    Status(u16),
+    TooManyKeys,
+    TooManyQuotas,
+    TooWide { quotas: usize, width: usize },
+}
+
+impl fmt::Display for RateLimitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Kind::CostAboveCapacity { cost, capacity } => write!(
+                f,
+                "cost {cost} is above the capacity {capacity} and would never be admitted: lower the cost, or raise the quota's burst"
+            ),
+            Kind::DuplicateName(name) => write!(
+                f,
+                "two quotas are named `{name}`: give one of them another name"
+            ),
+            Kind::NearLimit => f.write_str("near-limit percentage must be from 1 to 100"),
+            Kind::NoKeyPart => f.write_str("rate-limit key has no part: use the global key"),
+            Kind::NoQuota => f.write_str("rate limit has no quota: add one"),
+            Kind::NoRoom => f.write_str("maximum of keys is zero: allow at least one"),
+            Kind::Prefix(prefix) => {
+                write!(f, "IPv6 prefix {prefix} is out of range: use 32 to 128")
+            }
+            Kind::Quota(_) => f.write_str("quota is unsound"),
+            Kind::Shadowed { short, long } => write!(
+                f,
+                "quota `{long}` has a longer period and a lower limit than `{short}`, which could never be reached: raise `{long}`, or leave `{short}` out"
+            ),
+            Kind::Status(status) => write!(
+                f,
+                "status {status} does not refuse: use 429, or another one from 400 to 599"
+            ),
+            Kind::TooManyKeys => {
+                write!(f, "maximum of keys is above {MAX_KEYS}: lower it")
+            }
+            Kind::TooManyQuotas => write!(f, "more than {MAX_QUOTAS} quotas: leave some out"),
+            Kind::TooWide { quotas, width } => write!(
+                f,
+                "{quotas} quotas where the limiter has room for {width} per key: set its width when it is built"
+            ),
+        }
+    }
+}
+
+impl Error for RateLimitError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match &self.0 {
+            Kind::Quota(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<QuotaError> for RateLimitError {
+    fn from(error: QuotaError) -> Self {
+        Self(Kind::Quota(error))
+    }
+}
+
+/// The most quotas that are decided upon together.
+pub(crate) const MAX_QUOTAS: usize = 8;
+/// The most keys of a table.
+pub(crate) const MAX_KEYS: usize = 1 << 28;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a table reads better by value"
+    )]
+    fn check(quotas: impl IntoIterator<Item = Quota>, expected: Option<Kind>) {
+        let found = QuotaSet::new(quotas).err().map(|it| it.0);
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn quotas_that_contradict_each_other_are_refused() {
+        check([], Some(Kind::NoQuota));
+        check(
+            (1..=9).map(|it| {
+                Quota::per_second(1)
+                    .try_with_name(format!("q{it}"))
+                    .unwrap()
+            }),
+            Some(Kind::TooManyQuotas),
+        );
+        // T20.
+        check(
+            [Quota::per_second(1), Quota::per_second(1).with_burst(5)],
+            Some(Kind::DuplicateName("1-per-second".into())),
+        );
+        check(
+            [Quota::per_hour(5), Quota::per_second(10)],
+            Some(Kind::Shadowed {
+                short: "10-per-second".into(),
+                long: "5-per-hour".into(),
+            }),
+        );
+        check([Quota::per_second(10), Quota::per_minute(10)], None);
+        check([Quota::per_second(10), Quota::per_hour(1000)], None);
+        check(
+            [Quota::per_second(10).with_name("a"), Quota::per_second(5)],
+            None,
+        );
+    }
+}

@@ -1,0 +1,347 @@
+//! The bounded table of keys in the memory of one process.
+//!
+//! A key has two buckets of eight places that it may be in; one lock guards the shard that both are in. Nothing is ever swept: a new key takes
+//! a place that is empty or whose quotas are all full again, for such a key holds no information. When neither bucket has such a place, the key
+//! shares the shard's overflow row. So no live key is evicted, and none is let through for lack of room.
+
+use std::{fmt, num::NonZeroU32};
+
+use crate::rate_limit::{
+    set::{MAX_QUOTAS, Metered, QuotaSet},
+    store::{
+        places::{KeyHash, Places, Seat},
+        sync::Lock,
+    },
+    usage::TableUsage,
+};
+
+/// The bounded table.
+pub(crate) struct Table {
+    shards: Box<[Shard]>,
+    /// How many quotas a key has room for.
+    width: usize,
+}
+
+/// Its own cache lines: a lock must not slow its neighbors down.
+#[repr(align(128))]
+struct Shard(Lock<Rows>);
+
+struct Rows {
+    quotas: QuotaSet,
+    places: Places,
+    overflow: [u64; MAX_QUOTAS],
+    overflowed: u64,
+}
+
+/// What a request costs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Cost {
+    /// What is left, up to this.
+    AtMost(u32),
+    /// This or nothing. Zero writes nothing.
+    Exactly(u32),
+}
+
+/// Where a key's arrival times are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Place {
+    /// The table is full: the key shares a row with others.
+    Overflow,
+    /// The key has a place of its own.
+    Own,
+}
+
+/// The arrival times of a key, in the order of the quotas.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Arrivals(pub(crate) [u64; MAX_QUOTAS]);
+
+/// What a decision found, while the shard is still locked.
+pub(crate) struct Found<'a> {
+    pub(crate) quotas: &'a QuotaSet,
+    pub(crate) before: &'a Arrivals,
+    /// The arrival times after the charge; those before where it was refused.
+    pub(crate) after: &'a Arrivals,
+    pub(crate) cost: u32,
+    pub(crate) charged: bool,
+    pub(crate) place: Place,
+}
+
+/// A charge that is to be corrected.
+pub(crate) struct Correction<'a> {
+    pub(crate) quotas: &'a QuotaSet,
+    /// Whether the quotas were those of the table when the charge was made.
+    pub(crate) own_quotas: bool,
+    pub(crate) place: Place,
+    /// The arrival times that the charge led to.
+    pub(crate) charged_until: &'a Arrivals,
+    pub(crate) units: u32,
+}
+
+impl Table {
+    /// Creates a table with room for `keys` keys of `width` quotas each. All of its memory is written to now, so that no request pays for it.
+    pub(crate) fn new(keys: usize, width: usize, quotas: &QuotaSet) -> Self {
+        let width = width.clamp(1, MAX_QUOTAS);
+        let shards = (keys / KEYS_PER_SHARD).next_power_of_two().clamp(1, SHARDS);
+        let per_shard = keys.div_ceil(shards);
+        // Filled to seven tenths, two buckets hold their keys with next to no exception; the spread between shards comes on top.
+        let places = (per_shard * 10).div_ceil(7) + 2 * per_shard.isqrt();
+        let shards = (0..shards)
+            .map(|_| {
+                Shard(Lock::new(Rows {
+                    quotas: quotas.clone(),
+                    places: Places::new(places, width),
+                    overflow: [0; MAX_QUOTAS],
+                    overflowed: 0,
+                }))
+            })
+            .collect();
+        Self { shards, width }
+    }
+
+    pub(crate) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Charges the cost to all quotas of a key, or to none. `quotas` stand in for those of the table.
+    pub(crate) fn charge<R>(
+        &self,
+        key: KeyHash,
+        cost: Cost,
+        now: u64,
+        quotas: Option<&QuotaSet>,
+        finish: impl FnOnce(Found<'_>) -> R,
+    ) -> R {
+        let mut rows = self.shard(key).lock();
+        let Rows {
+            quotas: own,
+            places,
+            overflow,
+            overflowed,
+        } = &mut *rows;
+        let quotas = quotas.unwrap_or(own);
+        let seat = places.seat(key, now);
+        let before = Arrivals::read(places, seat, overflow, quotas, now);
+
+        let cost = match cost {
+            Cost::AtMost(cost) => before.remaining(quotas, now).min(cost),
+            Cost::Exactly(cost) => cost,
+        };
+        let fits = quotas.metered().len() <= self.width;
+        let after = match NonZeroU32::new(cost) {
+            None => fits.then_some(before),
+            Some(cost) if fits => before.charge(quotas, cost, now),
+            Some(_) => None,
+        };
+        if let Some(after) = &after
+            && cost != 0
+        {
+            after.write(places, seat, key, overflow, quotas);
+            if seat == Seat::None {
+                *overflowed = overflowed.saturating_add(1);
+            }
+        }
+        finish(Found {
+            quotas,
+            before: &before,
+            after: after.as_ref().unwrap_or(&before),
+            cost,
+            charged: after.is_some(),
+            place: match seat {
+                Seat::None => Place::Overflow,
+                Seat::New(_) | Seat::Old(_) => Place::Own,
+            },
+        })
+    }
+
+    /// Charges what has been spent already, whatever is left.
+    pub(crate) fn force(&self, key: KeyHash, now: u64, correction: &Correction<'_>) {
+        let mut rows = self.shard(key).lock();
+        let Rows {
+            quotas: own,
+            places,
+            overflow,
+            overflowed,
+        } = &mut *rows;
+        if correction.is_outdated(own) || correction.quotas.metered().len() > self.width {
+            return;
+        }
+        let seat = places.seat(key, now);
+        let mut arrivals = Arrivals::read(places, seat, overflow, correction.quotas, now);
+        for (arrival, metered) in arrivals.0.iter_mut().zip(correction.quotas.metered()) {
+            *arrival = metered.meter.force(*arrival, correction.units, now);
+        }
+        arrivals.write(places, seat, key, overflow, correction.quotas);
+        if seat == Seat::None {
+            *overflowed = overflowed.saturating_add(1);
+        }
+    }
+
+    /// Gives back units of a charge, as far as they have not come back by themselves.
+    pub(crate) fn give_back(&self, key: KeyHash, now: u64, correction: &Correction<'_>) {
+        let mut rows = self.shard(key).lock();
+        let Rows {
+            quotas: own,
+            places,
+            overflow,
+            ..
+        } = &mut *rows;
+        if correction.is_outdated(own) {
+            return;
+        }
+        let cells = match (correction.place, places.find(key)) {
+            (Place::Own, Some(place)) => places.cells_mut(place),
+            // A key that has lost its place was full again.
+            (Place::Own, None) => return,
+            (Place::Overflow, _) => &mut overflow[..],
+        };
+        let until = correction.charged_until.0;
+        let charges = correction.quotas.metered().iter().zip(until);
+        for (cell, (metered, until)) in cells.iter_mut().zip(charges) {
+            let weight = metered
+                .meter
+                .interval
+                .saturating_mul(correction.units.into());
+            // What has come back by the passing of time is not given back again, or it would be credited to a later charge.
+            let outstanding = until.saturating_sub(now);
+            *cell = cell.saturating_sub(weight.min(outstanding));
+        }
+    }
+
+    /// Gives units back to a key, at most until it is full.
+    pub(crate) fn refund(&self, key: KeyHash, units: u32, now: u64) {
+        let mut rows = self.shard(key).lock();
+        let Rows { quotas, places, .. } = &mut *rows;
+        let Some(place) = places.find(key) else {
+            return;
+        };
+        for (cell, metered) in places.cells_mut(place).iter_mut().zip(quotas.metered()) {
+            let weight = metered.meter.interval.saturating_mul(units.into());
+            *cell = metered.meter.clamp(*cell, now).saturating_sub(weight);
+        }
+    }
+
+    /// Makes a key full again.
+    pub(crate) fn reset(&self, key: KeyHash) {
+        self.shard(key).lock().places.free(key);
+    }
+
+    /// Replaces the quotas. What keys have spent is kept, quota by quota in their order.
+    pub(crate) fn replace(&self, quotas: &QuotaSet) {
+        for shard in &self.shards {
+            shard.0.lock().quotas = quotas.clone();
+        }
+    }
+
+    pub(crate) fn quotas(&self) -> QuotaSet {
+        self.shard(KeyHash::new(0)).lock().quotas.clone()
+    }
+
+    pub(crate) fn usage(&self) -> TableUsage {
+        let mut usage = TableUsage::default();
+        for shard in &self.shards {
+            let rows = shard.0.lock();
+            usage.places += rows.places.len();
+            usage.taken += rows.places.taken();
+            usage.overflowed = usage.overflowed.saturating_add(rows.overflowed);
+        }
+        usage
+    }
+
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "there is at least one shard, and a power of two of them"
+    )]
+    fn shard(&self, key: KeyHash) -> &Lock<Rows> {
+        &self.shards[key.shard_bits() & (self.shards.len() - 1)].0
+    }
+}
+
+impl Arrivals {
+    pub(crate) const NONE: Self = Self([0; MAX_QUOTAS]);
+
+    fn read(
+        places: &Places,
+        seat: Seat,
+        overflow: &[u64; MAX_QUOTAS],
+        quotas: &QuotaSet,
+        now: u64,
+    ) -> Self {
+        let cells = match seat {
+            Seat::New(_) => return Self::NONE,
+            Seat::None => &overflow[..],
+            Seat::Old(place) => places.cells(place),
+        };
+        let mut arrivals = Self::NONE;
+        let metered = quotas.metered().iter();
+        for ((arrival, cell), metered) in arrivals.0.iter_mut().zip(cells).zip(metered) {
+            *arrival = metered.meter.clamp(*cell, now);
+        }
+        arrivals
+    }
+
+    fn write(
+        &self,
+        places: &mut Places,
+        seat: Seat,
+        key: KeyHash,
+        overflow: &mut [u64; MAX_QUOTAS],
+        quotas: &QuotaSet,
+    ) {
+        let cells = match seat {
+            Seat::New(place) => {
+                places.claim(place, key);
+                places.cells_mut(place)
+            }
+            Seat::None => &mut overflow[..],
+            Seat::Old(place) => places.cells_mut(place),
+        };
+        for ((cell, arrival), _) in cells.iter_mut().zip(self.0).zip(quotas.metered()) {
+            *cell = arrival;
+        }
+    }
+
+    /// Charges all quotas, or none.
+    fn charge(&self, quotas: &QuotaSet, cost: NonZeroU32, now: u64) -> Option<Self> {
+        let mut after = *self;
+        for (arrival, metered) in after.0.iter_mut().zip(quotas.metered()) {
+            *arrival = metered.meter.charge(*arrival, cost, now)?;
+        }
+        Some(after)
+    }
+
+    /// Returns how much can be spent of all quotas now.
+    pub(crate) fn remaining(&self, quotas: &QuotaSet, now: u64) -> u32 {
+        self.iter(quotas)
+            .map(|(metered, arrival)| metered.meter.remaining(arrival, now))
+            .min()
+            .unwrap_or(0)
+    }
+
+    pub(crate) fn iter<'a>(
+        &'a self,
+        quotas: &'a QuotaSet,
+    ) -> impl Iterator<Item = (&'a Metered, u64)> {
+        quotas.metered().iter().zip(self.0)
+    }
+}
+
+impl Correction<'_> {
+    /// Returns whether other quotas have taken the place of those that were charged: their arrival times mean something else.
+    fn is_outdated(&self, own: &QuotaSet) -> bool {
+        self.own_quotas && !self.quotas.is(own)
+    }
+}
+
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Table")
+            .field("shards", &self.shards.len())
+            .field("width", &self.width)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Below this, a table has one shard.
+const KEYS_PER_SHARD: usize = 1024;
+/// The most shards, and so the most overflow rows.
+pub(crate) const SHARDS: usize = 64;

@@ -1,0 +1,5 @@
+//! Where the state of the keys lives.
+
+pub(crate) mod memory;
+pub(crate) mod places;
+pub(crate) mod sync;

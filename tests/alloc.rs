@@ -1,0 +1,137 @@
+//! What the gate allocates. A binary of its own, for it needs a global allocator that counts: by thread, so that
+//! those of the test harness do not disturb.
+
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
+
+use std::{
+    convert::Infallible,
+    future::{Ready, ready},
+    hint::black_box,
+    pin::pin,
+    task::{Context, Poll, Waker},
+};
+
+use allocation_counter::measure;
+use http::{Request, Response, StatusCode};
+use palisade::{
+    enforce::EnforceLayer,
+    event::{Action, NullSink},
+    policy::{Check, Decision, DryRun, Policy, PolicySet, Rejection, RequestHead},
+    respond::StatusOnly,
+};
+use tower::{Layer, Service};
+
+#[derive(Clone)]
+struct Inner;
+
+impl Service<Request<()>> for Inner {
+    type Response = Response<()>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<()>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<()>) -> Self::Future {
+        ready(Ok(Response::new(())))
+    }
+}
+
+struct Admit;
+
+impl Policy for Admit {
+    fn check(&self, request: &RequestHead<'_>) -> Check {
+        black_box(request.now());
+        Check::admit()
+    }
+}
+
+struct Refuse;
+
+impl Policy for Refuse {
+    fn check(&self, _: &RequestHead<'_>) -> Check {
+        Check::reject(Rejection::new(
+            Action::Custom("refused"),
+            StatusCode::FORBIDDEN,
+            "no",
+        ))
+    }
+}
+
+struct Later;
+
+impl Policy for Later {
+    fn check(&self, request: &RequestHead<'_>) -> Check {
+        let method = request.method().clone();
+        Check::later(async move {
+            black_box(method);
+            Decision::admit()
+        })
+    }
+}
+
+/// Counts the allocations of one request, whose status is returned beside.
+fn allocations<S>(mut service: S) -> (u64, StatusCode)
+where
+    S: Service<Request<()>, Response = Response<()>, Error = Infallible>,
+{
+    let mut once = || {
+        let request = Request::new(());
+        let mut status = None;
+        let counted = measure(|| {
+            let mut context = Context::from_waker(Waker::noop());
+            assert!(service.poll_ready(&mut context).is_ready());
+            let future = pin!(service.call(request));
+            if let Poll::Ready(Ok(response)) = future.poll(&mut context) {
+                status = Some(response.status());
+            }
+        });
+        let status = status.expect("everything here is ready at once");
+        (counted.count_total, status)
+    };
+    once();
+    once()
+}
+
+fn gate<P: PolicySet>(
+    policies: P,
+) -> impl Service<Request<()>, Response = Response<()>, Error = Infallible> {
+    EnforceLayer::new(policies)
+        .with_sink(NullSink)
+        .with_responder(StatusOnly)
+        .layer(Inner)
+}
+
+#[test]
+fn the_counter_counts() {
+    let counted = measure(|| drop(black_box(Box::new(1))));
+    assert_eq!(counted.count_total, 1);
+}
+
+#[test]
+fn a_policy_that_admits_at_once_allocates_nothing() {
+    let bare = allocations(Inner);
+    assert_eq!(bare, (0, StatusCode::OK));
+    assert_eq!(allocations(gate(Admit)), bare);
+    assert_eq!(
+        allocations(gate((Admit, Some(Admit), None::<Admit>, vec![Admit]))),
+        bare
+    );
+    assert_eq!(allocations(gate(DryRun::new(Admit))), bare);
+}
+
+#[test]
+fn a_refusal_allocates_no_more_than_its_response() {
+    // The header map's two tables, and the extension that says it is a refusal: its map, its table and its box.
+    let (count, status) = allocations(gate(Refuse));
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    assert!(count <= 5, "{count} allocations");
+}
+
+#[test]
+fn a_decision_that_takes_time_is_boxed() {
+    let (count, status) = allocations(gate(Later));
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(count, 2, "its future and the request that waits");
+}
