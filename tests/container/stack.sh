@@ -1,2 +1,297 @@
-probe_stack() { :; }
-stack_down() { :; }
+# Probes of the whole stack, from the host, from a client's network and from inside. Sourced by run.sh.
+
+project=palisade-test
+https_port=18443
+http_port=18080
+client=palisade-test-client
+stack_is_up=''
+
+compose() {
+  PALISADE_SECRETS=$work/secrets PALISADE_HTTPS=127.0.0.1:$https_port PALISADE_HTTP=127.0.0.1:$http_port \
+    PALISADE_IMAGE=$image PALISADE_ATTEMPT=$work/attempt \
+    docker compose --project-name "$project" --file "$example/compose.yaml" --file "$here/compose.probe.yaml" --ansi never --progress quiet "$@"
+}
+
+stack_down() {
+  [ -n "$stack_is_up" ] || return 0
+  docker rm --force "$client" >/dev/null 2>&1
+  compose --profile attempt down --volumes --timeout 5 >/dev/null 2>&1
+  stack_is_up=''
+}
+
+# Starts the stack and a client beside nginx, once for all sections that want it.
+stack_up() {
+  [ -z "$stack_is_up" ] || return 0
+  PALISADE_SECRETS=$work/secrets "$example/secrets.sh" || return 1
+  stack_is_up=yes
+  compose up --detach --wait --wait-timeout 120 --no-build || { compose logs --tail 20; return 1; }
+  docker run --detach --name "$client" --network "${project}_edge" --volume "$work/secrets/tls.crt:/tls.crt:ro" \
+    --entrypoint sleep nginxinc/nginx-unprivileged:stable-trixie 3600 >/dev/null
+}
+
+container() { echo "$project-$1-1"; }
+# edge OPTION.. PATH: curl as a user of this machine, through the published port. The name and its certificate are checked.
+edge() {
+  local path=${*: -1}
+  curl --silent --show-error --max-time 20 --cacert "$work/secrets/tls.crt" "${@:1:$#-1}" "https://localhost:$https_port$path"
+}
+edge_status() { edge --output /dev/null --write-out '%{http_code}' "$@"; }
+# from_client COMMAND..: in a container that shares nginx's outer network, as a neighbour or the internet would.
+from_client() { docker exec "$client" "$@"; }
+from_attempt() { compose run --rm --no-deps --quiet-pull attempt "$@"; }
+
+is_hardened() { is_hardened_named "$(container "$1")"; }
+is_hardened_named() {
+  docker inspect "$1" | jq --raw-output --exit-status '.[0] | [
+    (if .HostConfig.ReadonlyRootfs then empty else "root can be written" end),
+    (if .HostConfig.CapDrop == ["ALL"] then empty else "has capabilities" end),
+    (if (.HostConfig.CapAdd // []) == [] then empty else "adds capabilities" end),
+    (if (.HostConfig.SecurityOpt // []) | any(startswith("no-new-privileges")) then empty else "can gain privileges" end),
+    (if (.HostConfig.SecurityOpt // []) | any(. == "seccomp=unconfined" or . == "apparmor=unconfined") then "is unconfined" else empty end),
+    (if .HostConfig.Memory > 0 and .HostConfig.MemorySwap == .HostConfig.Memory then empty else "memory" end),
+    (if .HostConfig.NanoCpus > 0 then empty else "processors" end),
+    (if (.HostConfig.PidsLimit // 0) > 0 then empty else "processes" end),
+    (if .HostConfig.Privileged then "is privileged" else empty end),
+    (if .HostConfig.IpcMode == "none" then empty else "shared memory" end),
+    (if (.HostConfig.PidMode + .HostConfig.UTSMode + .HostConfig.UsernsMode) == "" then empty else "namespaces of the host" end),
+    (if .HostConfig.NetworkMode == "host" then "network of the host" else empty end),
+    (if (.Config.User | test("^[1-9][0-9]*:[0-9]+$")) then empty else "user \(.Config.User)" end),
+    (if .Config.Healthcheck.Test then empty else "no healthcheck" end),
+    (if .HostConfig.RestartPolicy.Name == "on-failure" and .HostConfig.RestartPolicy.MaximumRetryCount == 5 then empty else "restarts" end),
+    (if .HostConfig.LogConfig.Config["max-size"] then empty else "logs without end" end),
+    (if (.Mounts | any(.Destination | test("docker.sock"))) then "has the engine" else empty end),
+    (.Mounts[] | select(.Type == "bind" and .RW) | "can write \(.Destination)"),
+    ((.HostConfig.Tmpfs // {}) | to_entries[] | select(.value | (contains("noexec") and contains("nosuid") and contains("size=")) | not) | "tmpfs \(.key)"),
+    (if (.HostConfig.Ulimits // []) | any(.Name == "nofile") then empty else "descriptors" end)
+  ] | if . == [] then true else ("\(.)", false) end' || return 1
+}
+process_is_confined() {
+  local id
+  id=$(container "$1")
+  status_is "$id" CapBnd 0000000000000000 && status_is "$id" CapEff 0000000000000000 && status_is "$id" NoNewPrivs 1 && status_is "$id" Seccomp 2
+}
+only_nginx_is_published() {
+  local published
+  published=$(compose ps --format json | jq --raw-output --slurp '[.[] | if type == "array" then .[] else . end] | .[] | .Service as $s | .Publishers[]? | select(.PublishedPort > 0) | "\($s) \(.URL)"' | sort --unique)
+  is 'nginx 127.0.0.1' "$published"
+}
+
+# ---- network
+api_is_hidden() {
+  local ip
+  for ip in 172.30.241.11 172.30.241.12; do
+    refuses from_client curl --silent --max-time 3 "http://$ip:8080/healthz" || return 1
+  done
+  refuses from_client getent hosts api-1
+}
+store_is_hidden() {
+  local ip
+  ip=$(docker inspect --format "{{(index .NetworkSettings.Networks \"${project}_store\").IPAddress}}" "$(container redis)")
+  refuses from_client getent hosts redis && refuses from_client curl --silent --max-time 3 "telnet://$ip:6379"
+}
+gateway_of() { docker network inspect --format '{{(index .IPAM.Config 0).Gateway}}' "${project}_edge"; }
+# A service of the host stands for the world outside: a container with a way out reaches it, the instances do not.
+outside_can_be_reached_from_the_edge() {
+  from_client curl --silent --output /dev/null --max-time 5 "http://$(gateway_of):18099/"
+}
+instance_cannot_reach_out() {
+  local output
+  output=$(from_attempt connect "$(gateway_of)" 18099 192.0.2.1 443) || return 1
+  contains "connect:$(gateway_of):18099 denied" "$output" && contains 'connect:192.0.2.1:443 denied' "$output" && lacks allowed "$output"
+}
+instance_can_reach_its_neighbour() { contains 'connect:172.30.241.10:8443 allowed' "$(from_attempt connect 172.30.241.10 8443)"; }
+with_service_of_the_host() {
+  local server status=0
+  mkdir -p "$work/outside"
+  python3 -m http.server 18099 --bind "$(gateway_of)" --directory "$work/outside" >/dev/null 2>&1 &
+  server=$!
+  eventually 10 curl --silent --output /dev/null "http://$(gateway_of):18099/" && "$@" || status=1
+  kill "$server" && wait "$server" 2>/dev/null
+  return "$status"
+}
+inner_paths_are_hidden() {
+  local path
+  for path in /metrics /healthz /readyz; do is 404 "$(edge_status "$path")" || return 1; done
+}
+
+# ---- forwarding headers
+whoami() { edge "$@" /whoami | jq --compact-output --sort-keys 'del(.time)'; }
+spoof=(--header 'X-Forwarded-For: 203.0.113.9' --header 'X-Forwarded-For: 10.0.0.1' --header 'Forwarded: for=203.0.113.9;proto=http;host=evil.example'
+  --header 'X-Forwarded-Proto: http' --header 'X-Forwarded-Host: evil.example' --header 'X-Real-IP: 203.0.113.9'
+  --header 'X-Client-IP: 203.0.113.9' --header 'True-Client-IP: 203.0.113.9' --header 'CF-Connecting-IP: 203.0.113.9')
+spoofing_through_nginx_changes_nothing() {
+  local honest
+  honest=$(whoami)
+  [ -n "$honest" ] && contains client "$honest" && is "$honest" "$(whoami "${spoof[@]}")"
+}
+# A neighbour on an inner network is no trusted proxy.
+spoofing_past_nginx_changes_nothing() {
+  local output ip
+  output=$(docker run --rm --network "${project}_metrics" --entrypoint sh nginxinc/nginx-unprivileged:stable-trixie -c \
+    'hostname -i; curl --silent --max-time 5 http://api-1:8080/whoami --header "X-Forwarded-For: 203.0.113.9" --header "Forwarded: for=203.0.113.9"')
+  ip=$(head -n 1 <<<"$output" | tr -d ' ')
+  lacks 203.0.113.9 "$output" || return 1
+  # Where plain text is refused, the refusal is the answer.
+  case "$output" in *'"client"'*) contains "\"client\":\"$ip\"" "$output" ;; esac
+}
+
+# ---- TLS
+tls() { openssl s_client -connect "127.0.0.1:$https_port" -servername "${2:-localhost}" -CAfile "$work/secrets/tls.crt" -verify_return_error -cipher 'DEFAULT@SECLEVEL=0' "$1" </dev/null 2>&1; }
+speaks() { contains 'Verify return code: 0 (ok)' "$(tls "$1")"; }
+does_not_speak() {
+  # With what speaks "$2" as the control that the refusal is about the version.
+  refuses tls "$1"
+}
+speaks_http2() { is '2 200' "$(edge --http2 --output /dev/null --write-out '%{http_version} %{http_code}' /whoami)"; }
+foreign_name_gets_no_certificate() { contains 'unrecognized name' "$(tls -tls1_2 evil.example)"; }
+foreign_host_is_misdirected() { is 421 "$(edge_status --header 'Host: evil.example' /whoami)"; }
+plain_text_is_redirected() {
+  is '308 https://localhost:8443/notes?x=1' "$(curl --silent --output /dev/null --write-out '%{http_code} %{redirect_url}' "http://localhost:$http_port/notes?x=1")" &&
+    lacks evil.example "$(curl --silent --include --header 'Host: evil.example' "http://localhost:$http_port/")"
+}
+tells_strict_transport() { contains 'max-age=' "$(edge --head /whoami | grep --ignore-case '^strict-transport-security:' || true)"; }
+does_not_tell_its_version() { is 'server: nginx' "$(edge --head /whoami | tr -d '\r' | grep --ignore-case '^server:' | tr '[:upper:]' '[:lower:]')"; }
+large_body_is_refused() { is 413 "$(head --bytes 100000 /dev/zero | edge_status --header 'content-type: application/json' --data-binary @- /notes)"; }
+flood_is_refused() {
+  local statuses
+  statuses=$(from_client curl --silent --output /dev/null --write-out '%{http_code}\n' --cacert /tls.crt --connect-to "localhost:8443:nginx:8443" "https://localhost:8443/whoami?[1-120]")
+  contains 429 "$statuses" && contains 200 "$statuses"
+}
+
+# ---- secrets
+secret_is_mounted() { from_attempt files | grep --quiet 'write-to:/run/secrets/redis_password denied E\(ROFS\|ACCES\)'; }
+no_secret_in_environments() {
+  local service secret
+  secret=$(cat "$work/secrets/redis_password")
+  for service in nginx api-1 api-2 redis prometheus; do
+    lacks "$secret" "$(tr '\0' '\n' <"/proc/$(pid_of "$(container "$service")")/environ")" &&
+      lacks "$secret" "$(tr '\0' '\n' <"/proc/$(pid_of "$(container "$service")")/cmdline")" &&
+      lacks "$secret" "$(docker inspect "$(container "$service")")" || return 1
+  done >/dev/null
+}
+no_secret_in_logs() {
+  local logs
+  logs=$(compose logs --no-color 2>&1)
+  [ "$(wc -l <<<"$logs")" -gt 10 ] || { echo "there are no logs"; return 1; }
+  lacks "$(cat "$work/secrets/redis_password")" "$logs" >/dev/null && lacks "$(sed -n 2p "$work/secrets/tls.key")" "$logs" >/dev/null
+}
+serial() { openssl s_client -connect "127.0.0.1:$https_port" -servername localhost </dev/null 2>/dev/null | openssl x509 -noout -serial; }
+serial_is_not() { [ "$(serial)" != "$1" ]; }
+certificate_is_rotated_without_restart() {
+  local before started
+  before=$(serial)
+  started=$(docker inspect --format '{{.State.StartedAt}}' "$(container nginx)")
+  PALISADE_SECRETS=$work/secrets "$example/secrets.sh" --rotate tls
+  compose exec --no-TTY nginx nginx -s reload 2>/dev/null
+  eventually 10 serial_is_not "$before" && is 200 "$(edge_status /whoami)" &&
+    is "$started" "$(docker inspect --format '{{.State.StartedAt}}' "$(container nginx)")"
+}
+
+# ---- the store
+store() { compose exec --no-TTY redis redis-cli --no-auth-warning "$@" 2>&1; }
+store_wants_a_password() { contains NOAUTH "$(store ping)"; }
+store_lets_health_only_ping() { is PONG "$(store --user health --pass none ping)" && contains NOPERM "$(store --user health --pass none get palisade:x)"; }
+store_lets_the_service_only_its_keys() {
+  local as=(--user palisade --pass "$(cat "$work/secrets/redis_password")")
+  is OK "$(store "${as[@]}" set palisade:probe 1 ex 5)" && contains NOPERM "$(store "${as[@]}" set other 1)" &&
+    contains NOPERM "$(store "${as[@]}" flushall)" && contains NOPERM "$(store "${as[@]}" config get '*')" &&
+    contains NOPERM "$(store "${as[@]}" keys '*')" && contains NOPERM "$(store "${as[@]}" acl list)"
+}
+store_refuses_a_wrong_password() { contains WRONGPASS "$(store --user palisade --pass wrong get palisade:x)"; }
+
+# ---- replacing instances
+rolling_restart_loses_nothing() {
+  local load
+  # Ten requests a second, below every limit; each on a connection of its own, as many clients would.
+  curl --silent --show-error --max-time 60 --cacert "$work/secrets/tls.crt" --rate 600/m --header 'Connection: close' \
+    --output /dev/null --write-out '%{http_code}\n' "https://localhost:$https_port/whoami?[1-200]" >"$work/load" 2>&1 &
+  load=$!
+  for service in api-1 api-2; do
+    compose up --detach --wait --no-build --no-deps --force-recreate "$service" || return 1
+  done
+  wait "$load"
+  is 200 "$(sort --unique "$work/load")" && is 200 "$(wc -l <"$work/load")"
+}
+stopping_one_is_survived() {
+  local statuses
+  compose stop --timeout 10 api-1 || return 1
+  statuses=$(curl --silent --cacert "$work/secrets/tls.crt" --output /dev/null --write-out '%{http_code}\n' "https://localhost:$https_port/whoami?[1-10]" | sort --unique)
+  is 'exited 0' "$(docker inspect --format '{{.State.Status}} {{.State.ExitCode}}' "$(container api-1)")" &&
+    compose up --detach --wait --no-build --no-deps api-1 && is 200 "$statuses"
+}
+
+# ---- what goes wrong is seen
+missing_secret_fails_visibly() {
+  local other=$work/incomplete
+  mkdir -p "$other"
+  cp "$work"/secrets/* "$other/" && rm -f "$other/redis_password"
+  local output
+  output=$(PALISADE_SECRETS=$other PALISADE_IMAGE=$image docker compose --project-name palisade-missing --file "$example/compose.yaml" \
+    --ansi never up --detach --wait --wait-timeout 60 --no-build redis api-1 2>&1) && { echo "it came up"; return 1; }
+  docker compose --project-name palisade-missing --file "$example/compose.yaml" down --volumes >/dev/null 2>&1 || true
+  contains redis_password "$output"
+}
+broken_certificate_fails_visibly() {
+  local output
+  chmod u+w "$work/secrets/tls.crt"
+  cp "$work/secrets/tls.crt" "$work/tls.crt"
+  echo broken >"$work/secrets/tls.crt"
+  compose up --detach --wait --wait-timeout 30 --no-build --no-deps --force-recreate nginx >"$work/out" 2>&1 && output=$(echo "it came up") || output=''
+  local logs
+  logs=$(compose logs --no-color nginx 2>&1)
+  cat "$work/tls.crt" >"$work/secrets/tls.crt"
+  compose up --detach --wait --no-build --no-deps --force-recreate nginx || return 1
+  empty "$output" && contains /run/secrets/tls.crt "$logs"
+}
+
+probe_stack() {
+  check stack-comes-up stack_up
+  for service in nginx api-1 api-2 redis prometheus; do
+    check "stack-$service-is-hardened" is_hardened "$service"
+    check "stack-$service-process-is-confined" process_is_confined "$service"
+  done
+  docker run --detach --name palisade-soft --publish 127.0.0.1::8080 nginxinc/nginx-unprivileged:stable-trixie >/dev/null 2>&1 || true
+  check control-hardened refuses is_hardened_named palisade-soft
+  docker rm --force palisade-soft >/dev/null 2>&1 || true
+  check stack-only-nginx-is-published-on-loopback only_nginx_is_published
+
+  check network-instances-are-hidden-from-the-edge api_is_hidden
+  check network-store-is-hidden-from-the-edge store_is_hidden
+  check network-instance-cannot-reach-out with_service_of_the_host instance_cannot_reach_out
+  check control-network-edge-can-reach-out with_service_of_the_host outside_can_be_reached_from_the_edge
+  check control-network-instance-reaches-its-neighbour instance_can_reach_its_neighbour
+  check network-inner-paths-are-hidden inner_paths_are_hidden
+
+  check spoofing-through-nginx-changes-nothing spoofing_through_nginx_changes_nothing
+  check spoofing-past-nginx-changes-nothing spoofing_past_nginx_changes_nothing
+
+  check tls-1.2-is-spoken speaks -tls1_2
+  check tls-1.3-is-spoken speaks -tls1_3
+  check tls-1.1-is-refused does_not_speak -tls1_1
+  check tls-1.0-is-refused does_not_speak -tls1
+  check tls-http-2-is-spoken speaks_http2
+  check tls-foreign-name-gets-no-certificate foreign_name_gets_no_certificate
+  check tls-foreign-host-is-misdirected foreign_host_is_misdirected
+  check tls-plain-text-is-redirected plain_text_is_redirected
+  check tls-hsts-is-on tells_strict_transport
+  check edge-does-not-tell-its-version does_not_tell_its_version
+  check edge-refuses-a-large-body large_body_is_refused
+  check edge-flood-is-refused flood_is_refused
+
+  check secret-is-mounted-read-only secret_is_mounted
+  check secret-is-in-no-environment no_secret_in_environments
+  check secret-certificate-is-rotated-without-restart certificate_is_rotated_without_restart
+
+  check store-wants-a-password store_wants_a_password
+  check store-refuses-a-wrong-password store_refuses_a_wrong_password
+  check store-lets-the-healthcheck-only-ping store_lets_health_only_ping
+  check store-lets-the-service-only-its-keys store_lets_the_service_only_its_keys
+
+  check stack-survives-the-stop-of-one-instance stopping_one_is_survived
+  check stack-rolling-restart-loses-no-request rolling_restart_loses_nothing
+
+  check misconfigured-missing-secret-fails-visibly missing_secret_fails_visibly
+  check misconfigured-certificate-fails-visibly broken_certificate_fails_visibly
+  # Last, when everything has logged what it has to say.
+  check secret-is-in-no-log no_secret_in_logs
+}
