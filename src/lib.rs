@@ -1,15 +1,87 @@
-//! The security layer of an API service.
+//! The security layer of an API service: one value that a builder makes and a router is wrapped in.
+//!
+//! # Quick example
+//!
+//! ```
+//! # #[cfg(all(feature = "axum", feature = "rate-limit"))]
+//! # async fn start() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::net::SocketAddr;
+//! use axum::{Router, routing::get};
+//! use palisade::{SecurityLayer, client_ip::ClientIpSource, rate_limit::Quota};
+//!
+//! let security = SecurityLayer::builder(ClientIpSource::Peer)
+//!     .rate_limit(Quota::per_second(50).with_burst(100))
+//!     .build();
+//!
+//! let app = Router::new().route("/", get(|| async { "hello" })).layer(security);
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+//! axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await?;
+//! # Ok(()) }
+//! ```
+//!
+//! # Overview
+//!
+//! - [`SecurityLayer`] is all of it as one layer, in the right order.
+//! - [`client_ip`] finds out who is calling, and believes nobody it was not told to believe.
+//! - [`rate_limit`] limits how often a client may come (feature `rate-limit`, a default).
+//! - [`policy`] is what a protection is: a decision about the head of a request. Write your own, and
+//!   [`EnforceLayer`](enforce::EnforceLayer) carries it out.
+//! - [`event`] tells what was refused, whom, and why; [`respond`] how a refusal looks.
+//!
+//! Every part is also a layer of its own, for axum, `ServiceBuilder`, hyper and tonic, with any body and any error type.
+//!
+//! # What it does not do
+//!
+//! It is no web application firewall (it looks at no bodies), no user management, and no protection from floods that fill the network
+//! before a request is read.
+//!
+//! # Crate features
+//!
+//! | feature | default | adds |
+//! |---|---|---|
+//! | `axum` | | the peer from `ConnectInfo`; extractors |
+//! | `rate-limit` | yes | [`rate_limit`]: governor's arithmetic |
+//! | `tonic` | | the peer from tonic's `TcpConnectInfo` |
+//! | `tracing` | yes | [`TracingSink`](event::TracingSink), the default sink |
+//!
+//! # Layout
+//!
+//! A file imports only from floors below its own; `mod.rs` files and this one define nothing.
+//!
+//! | floor | what |
+//! |---|---|
+//! | ground | [`clock`], [`event`], [`ip_set`], [`client_ip`] |
+//! | 2 | [`policy`]: policy, decision, rejection, receipt, composition |
+//! | 3 | [`respond`] |
+//! | 4 | [`enforce`]: the one gate service of the crate |
+//! | 5 | [`rate_limit`] |
+//! | 6 | [`security`]: the facade, the one place that knows the order |
+//!
+//! What must never be: no policy and nothing under it knows tower. Only [`Enforce`](enforce::Enforce), the client-address service and
+//! [`TrackBody`](enforce::TrackBody) implement `Service`. Nothing reads a forwarding header without trusted proxies in hand. Nothing reads a clock
+//! but through [`Clock`](clock::Clock). No request path allocates in proportion to what a client sends, takes a lock across an await,
+//! blocks, panics, or logs a query, a header value or a secret. State lives in the layer's `Arc`, and no client can make it grow
+//! without end.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod client_ip;
 pub mod clock;
 pub mod enforce;
 pub mod event;
+pub mod host;
+pub mod https;
+pub mod ip_filter;
 pub mod ip_set;
 pub mod policy;
 #[cfg(feature = "rate-limit")]
 pub mod rate_limit;
 pub mod respond;
+pub mod response_headers;
 pub mod security;
 
 pub use self::security::SecurityLayer;
+
+/// The README's code is compiled with the documentation tests.
+#[cfg(all(doctest, feature = "axum", feature = "rate-limit"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -167,4 +167,32 @@ impl UnknownReason {
             Self::Unspecified => "unspecified",
         }
     }
+
+    /// Returns the reason as one constant sentence for events.
+    pub(crate) const fn sentence(self) -> &'static str {
+        match self {
+            Self::Duplicate => "a header that holds one address came more than once",
+            Self::Malformed => "a trusted proxy sent something that is no address",
+            Self::MissingAddress => "a trusted proxy sent no address",
+            Self::MissingPeer => "the server did not hand over the peer of the connection",
+            Self::Obfuscated => "a trusted proxy hides the address",
+            Self::TooFewHops => "there are fewer entries than trusted hops",
+            Self::TooLarge => "the header of a trusted proxy is too large",
+            Self::TooManyHops => "the header of a trusted proxy has too many entries",
+            Self::UnixPeer => "the peer is a Unix socket, which has no address",
+            Self::Unspecified => "a trusted proxy sent an unspecified address",
+        }
+    }
+
+    /// Returns whether a header is to blame, and not how the proxies or the server are set up.
+    pub(crate) const fn is_malformed(self) -> bool {
+        matches!(
+            self,
+            Self::Duplicate
+                | Self::Malformed
+                | Self::TooLarge
+                | Self::TooManyHops
+                | Self::Unspecified
+        )
+    }
 }

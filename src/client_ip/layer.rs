@@ -1,25 +1,59 @@
 //! The layer that resolves the client once per request.
 
-use std::task::{Context, Poll};
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use http::{Extensions, Request};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::client_ip::{
-    peer::{PeerAddr, PeerSource},
-    scheme::SchemeSource,
-    source::ClientIpSource,
+use crate::{
+    client_ip::{
+        peer::{PeerAddr, PeerSource},
+        resolve::{Clean, MissingPeer, Resolver},
+        scheme::SchemeSource,
+        source::ClientIpSource,
+    },
+    event::sink::{EventSink, SharedSink},
 };
 
 /// Resolves the client and leaves a [`ClientContext`](crate::client_ip::ClientContext) in the request's extensions.
 ///
-/// It refuses nothing by itself: the policies behind it refuse a client that is unknown.
+/// It refuses nothing by itself: the policies behind it refuse a client that is unknown. Nor does it change what the server says of the
+/// connection, such as axum's `ConnectInfo`.
+///
+/// # Example
+///
+/// ```
+/// use std::{convert::Infallible, net::SocketAddr};
+/// use http::{Request, Response};
+/// use palisade::client_ip::{ClientContext, ClientIpLayer, ClientIpSource, PeerAddr, SchemeSource, TrustedProxies};
+/// use tower::{ServiceBuilder, ServiceExt, service_fn};
+///
+/// let proxies: TrustedProxies = "10.0.0.0/28".parse()?;
+/// let layer = ClientIpLayer::new(ClientIpSource::XForwardedFor(proxies.clone()))
+///     .with_scheme(SchemeSource::XForwardedProto(proxies))
+///     .without_untrusted_headers();
+/// let service = ServiceBuilder::new().layer(layer).service(service_fn(async |request: Request<()>| {
+///     let client = ClientContext::of(request.extensions()).map(|context| context.client().to_string());
+///     Ok::<_, Infallible>(Response::new(client))
+/// }));
+///
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+/// let ask = |peer: SocketAddr| {
+///     let request = Request::builder().extension(PeerAddr::from(peer)).header("x-forwarded-for", "203.0.113.7");
+///     let response = service.clone().oneshot(request.body(()).unwrap());
+///     runtime.block_on(response).map(Response::into_body)
+/// };
+/// assert_eq!(ask("10.0.0.1:80".parse()?)?.as_deref(), Some("203.0.113.7"));
+/// assert_eq!(ask("198.51.100.66:80".parse()?)?.as_deref(), Some("198.51.100.66"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct ClientIpLayer {
-    source: ClientIpSource,
-    scheme: SchemeSource,
-    peer: PeerSource,
+    resolver: Arc<Resolver>,
 }
 
 impl ClientIpLayer {
@@ -27,16 +61,21 @@ impl ClientIpLayer {
     #[must_use]
     pub fn new(source: ClientIpSource) -> Self {
         Self {
-            source,
-            scheme: SchemeSource::default(),
-            peer: PeerSource::default(),
+            resolver: Arc::new(Resolver {
+                source,
+                scheme: SchemeSource::default(),
+                peer: PeerSource::default(),
+                sink: SharedSink::default(),
+                clean: Clean::Keep,
+                missing_peer: MissingPeer::Record,
+            }),
         }
     }
 
     /// Sets where the scheme of requests is read from. The default is [`SchemeSource::Listener`].
     #[must_use]
     pub fn with_scheme(mut self, scheme: SchemeSource) -> Self {
-        self.scheme = scheme;
+        self.resolver_mut().scheme = scheme;
         self
     }
 
@@ -46,8 +85,42 @@ impl ClientIpLayer {
         mut self,
         find: impl Fn(&Extensions) -> Option<PeerAddr> + Send + Sync + 'static,
     ) -> Self {
-        self.peer = PeerSource::from_fn(find);
+        self.resolver_mut().peer = PeerSource::from_fn(find);
         self
+    }
+
+    /// Sets who receives the security events. The default is [`SharedSink::default`].
+    #[must_use]
+    pub fn with_sink(self, sink: impl EventSink) -> Self {
+        self.with_shared_sink(SharedSink::new(sink))
+    }
+
+    /// Sets who receives the security events, shared with other layers.
+    #[must_use]
+    pub fn with_shared_sink(mut self, sink: SharedSink) -> Self {
+        self.resolver_mut().sink = sink;
+        self
+    }
+
+    /// Removes forwarding headers that no trusted proxy vouches for, so that no handler can believe them by mistake.
+    ///
+    /// These are `Forwarded`, everything that begins with `X-Forwarded-`, and the headers with one address that proxies and content delivery
+    /// networks are known to send. Names with underscores for hyphens (`X_Forwarded_For`), which are the same to programs that read
+    /// headers out of environment variables, are removed even if they come through a trusted proxy. The default is to remove none.
+    #[must_use]
+    pub fn without_untrusted_headers(mut self) -> Self {
+        self.resolver_mut().clean = Clean::Remove;
+        self
+    }
+
+    /// Leaves it to the policies further in to say that the peer is missing.
+    pub(crate) fn leaving_missing_peer(mut self) -> Self {
+        self.resolver_mut().missing_peer = MissingPeer::Leave;
+        self
+    }
+
+    fn resolver_mut(&mut self) -> &mut Resolver {
+        Arc::make_mut(&mut self.resolver)
     }
 }
 
@@ -57,7 +130,7 @@ impl<S> Layer<S> for ClientIpLayer {
     fn layer(&self, inner: S) -> Self::Service {
         ResolveClientIp {
             inner,
-            layer: self.clone(),
+            resolver: Arc::clone(&self.resolver),
         }
     }
 }
@@ -66,7 +139,7 @@ impl<S> Layer<S> for ClientIpLayer {
 #[derive(Clone, Debug)]
 pub struct ResolveClientIp<S> {
     inner: S,
-    layer: ClientIpLayer,
+    resolver: Arc<Resolver>,
 }
 
 impl<S, B> Service<Request<B>> for ResolveClientIp<S>
@@ -83,11 +156,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (mut parts, body) = request.into_parts();
-        let peer = self.layer.peer.find(&parts.extensions);
-        let scheme = self.layer.scheme.resolve_from(peer, &parts);
-        let client = self.layer.source.resolve_from(peer, &parts);
-        let context = client.with_scheme(scheme);
-        parts.extensions.insert(context);
+        self.resolver.resolve(&mut parts);
         self.inner.call(Request::from_parts(parts, body))
     }
 }

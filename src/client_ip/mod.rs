@@ -27,16 +27,21 @@
 //! ```
 
 pub(crate) mod context;
+#[cfg(feature = "axum")]
+pub(crate) mod extract;
 mod forwarded;
 pub(crate) mod layer;
 mod node;
 pub(crate) mod peer;
 pub(crate) mod proxies;
+mod resolve;
 pub(crate) mod scheme;
 pub(crate) mod source;
 mod walk;
 mod x_forwarded_for;
 
+#[cfg(feature = "axum")]
+pub use self::extract::MissingClientContext;
 pub use self::{
     context::{ClientContext, ClientIp, UnknownClient, UnknownReason},
     layer::{ClientIpLayer, ResolveClientIp},

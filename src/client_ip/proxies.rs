@@ -4,7 +4,7 @@ use std::{error::Error, fmt, num::NonZeroUsize, str::FromStr, sync::Arc};
 
 use crate::{
     client_ip::peer::PeerAddr,
-    ip_set::{error::IpSetError, set::IpSet},
+    ip_set::{error::IpSetError, list::IpList, set::IpSet},
 };
 
 /// The proxies whose forwarding headers are believed.
@@ -45,6 +45,31 @@ pub(crate) enum Trust {
         count: NonZeroUsize,
         peers: Option<IpSet>,
     },
+    /// Whoever has one of the addresses that a list holds at the time.
+    List(IpList),
+}
+
+/// Who vouches for addresses, in one request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Vouching<'a> {
+    Addresses(&'a IpSet),
+    Hops {
+        count: NonZeroUsize,
+        peers: Option<&'a IpSet>,
+    },
+}
+
+impl Vouching<'_> {
+    #[inline]
+    pub(crate) fn trusts(self, peer: PeerAddr, rules: &Rules) -> bool {
+        let Some(addr) = peer.ip() else {
+            return rules.unix;
+        };
+        match self {
+            Self::Addresses(addresses) => addresses.contains(addr),
+            Self::Hops { peers, .. } => peers.is_none_or(|peers| peers.contains(addr)),
+        }
+    }
 }
 
 impl TrustedProxies {
@@ -61,13 +86,20 @@ impl TrustedProxies {
     /// Fails if the set is empty ([`none`](Self::none) says that on purpose), or if it covers all of IPv4 or all of IPv6: then any client
     /// could write its own address.
     pub fn new(addresses: IpSet) -> Result<Self, TrustedProxiesError> {
-        if addresses.is_empty() {
-            return Err(TrustedProxiesError::from(ErrorKind::Empty));
-        }
-        if addresses.is_everything() {
-            return Err(TrustedProxiesError::from(ErrorKind::Everyone));
-        }
+        check(&addresses)?;
         Ok(Self::from_trust(Trust::Addresses(addresses)))
+    }
+
+    /// Trusts the proxies with the addresses of a list, as it is at the time of each request.
+    ///
+    /// Should the list come to cover all of IPv4 or all of IPv6, nobody is trusted until it is replaced again.
+    ///
+    /// # Errors
+    ///
+    /// Fails where [`new`](Self::new) does for what the list holds now.
+    pub fn from_list(list: IpList) -> Result<Self, TrustedProxiesError> {
+        check(&list.load().set)?;
+        Ok(Self::from_trust(Trust::List(list)))
     }
 
     /// Trusts a fixed number of proxies between the client and this server, the one that connects included.
@@ -130,17 +162,31 @@ impl TrustedProxies {
     /// Returns whether the forwarding headers of a peer are believed.
     #[must_use]
     pub fn trusts(&self, peer: PeerAddr) -> bool {
-        let Some(addr) = peer.ip() else {
-            return self.rules.unix;
-        };
-        match &self.rules.trust {
-            Trust::Addresses(addresses) => addresses.contains(addr),
-            Trust::Hops { peers, .. } => peers.as_ref().is_none_or(|peers| peers.contains(addr)),
+        self.view(|rules, vouching| vouching.trusts(peer, rules))
+    }
+
+    /// Calls `look` with who vouches for addresses in one request.
+    #[inline]
+    pub(crate) fn view<T>(&self, look: impl FnOnce(&Rules, Vouching<'_>) -> T) -> T {
+        let rules = &*self.rules;
+        match &rules.trust {
+            Trust::Addresses(addresses) => look(rules, Vouching::Addresses(addresses)),
+            Trust::Hops { count, peers } => {
+                let (count, peers) = (*count, peers.as_ref());
+                look(rules, Vouching::Hops { count, peers })
+            }
+            Trust::List(list) => {
+                let snapshot = list.load();
+                if snapshot.set.is_everything() {
+                    return look(rules, Vouching::Addresses(&IpSet::empty()));
+                }
+                look(rules, Vouching::Addresses(&snapshot.set))
+            }
         }
     }
 
-    pub(crate) fn rules(&self) -> &Rules {
-        &self.rules
+    pub(crate) fn max_bytes(&self) -> usize {
+        self.rules.max_bytes
     }
 
     fn from_trust(trust: Trust) -> Self {
@@ -153,6 +199,16 @@ impl TrustedProxies {
             }),
         }
     }
+}
+
+fn check(addresses: &IpSet) -> Result<(), ErrorKind> {
+    if addresses.is_empty() {
+        return Err(ErrorKind::Empty);
+    }
+    if addresses.is_everything() {
+        return Err(ErrorKind::Everyone);
+    }
+    Ok(())
 }
 
 /// Servers take header fields of several hundred kilobytes; no honest chain of proxies writes that much.

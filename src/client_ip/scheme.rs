@@ -1,6 +1,6 @@
 //! Whether the client used HTTPS, as far as that can be verified.
 
-use http::{Extensions, HeaderMap, HeaderName, request::Parts, uri::Scheme};
+use http::{Extensions, HeaderMap, HeaderName, header::FORWARDED, request::Parts, uri::Scheme};
 
 use crate::client_ip::{
     forwarded::{Element, ElementsFromRight},
@@ -50,6 +50,16 @@ pub enum SchemeSource {
 }
 
 impl SchemeSource {
+    /// Returns the header that is read, if one is, and whose word is taken for it.
+    pub(crate) fn header(&self) -> Option<(&HeaderName, &TrustedProxies)> {
+        match self {
+            Self::Forwarded(proxies) => Some((&FORWARDED, proxies)),
+            Self::Header(name, proxies) => Some((name, proxies)),
+            Self::Listener => None,
+            Self::XForwardedProto(proxies) => Some((&X_FORWARDED_PROTO, proxies)),
+        }
+    }
+
     /// Resolves the scheme of a request that came over a connection to `peer`.
     ///
     /// What a trusted proxy says overrides the connection in both directions: it tells how the *client* came.
@@ -135,7 +145,7 @@ fn behind(peer: Option<PeerAddr>, proxies: &TrustedProxies) -> Option<&TrustedPr
 
 /// Reads what the nearest proxy wrote: the last value of the last line.
 fn nearest_value(proxies: &TrustedProxies, headers: &HeaderMap, name: &HeaderName) -> Told {
-    let max_bytes = proxies.rules().max_bytes;
+    let max_bytes = proxies.max_bytes();
     match FromRight::new(headers, name, max_bytes).next() {
         Some(Ok(value)) => told(value),
         Some(Err(_)) => Told::Malformed,
@@ -144,7 +154,7 @@ fn nearest_value(proxies: &TrustedProxies, headers: &HeaderMap, name: &HeaderNam
 }
 
 fn nearest_element(proxies: &TrustedProxies, headers: &HeaderMap) -> Told {
-    let max_bytes = proxies.rules().max_bytes;
+    let max_bytes = proxies.max_bytes();
     let element = ElementsFromRight::new(headers, max_bytes).next();
     match element.map(|element| element.and_then(Element::parse)) {
         Some(Ok(element)) => element.proto.map_or(Told::Missing, told),

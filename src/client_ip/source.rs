@@ -1,6 +1,6 @@
 //! Where the client's address is read from.
 
-use http::{HeaderName, request::Parts};
+use http::{HeaderName, header::FORWARDED, request::Parts};
 
 use crate::client_ip::{
     context::{ClientContext, ClientIp},
@@ -50,6 +50,16 @@ impl ClientIpSource {
             Self::Header(name, proxies) => by_header(peer, proxies, headers, name),
             Self::Peer => by_peer(peer),
             Self::XForwardedFor(proxies) => by_list(peer, proxies, headers, &X_FORWARDED_FOR),
+        }
+    }
+
+    /// Returns the header that is read, if one is, and whose word is taken for it.
+    pub(crate) fn header(&self) -> Option<(&HeaderName, &TrustedProxies)> {
+        match self {
+            Self::Forwarded(proxies) => Some((&FORWARDED, proxies)),
+            Self::Header(name, proxies) => Some((name, proxies)),
+            Self::Peer => None,
+            Self::XForwardedFor(proxies) => Some((&X_FORWARDED_FOR, proxies)),
         }
     }
 }

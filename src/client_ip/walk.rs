@@ -1,16 +1,19 @@
 //! The walk from the peer towards the client.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, num::NonZeroUsize};
 
 use http::{HeaderMap, HeaderName};
 
-use crate::client_ip::{
-    context::{ClientIp, UnknownReason},
-    forwarded::{Element, ElementsFromRight},
-    node::{parse_addr, parse_viewer_address},
-    peer::PeerAddr,
-    proxies::{Rules, Trust, TrustedProxies},
-    x_forwarded_for::FromRight,
+use crate::{
+    client_ip::{
+        context::{ClientIp, UnknownReason},
+        forwarded::{Element, ElementsFromRight},
+        node::{parse_addr, parse_viewer_address},
+        peer::PeerAddr,
+        proxies::{Rules, TrustedProxies, Vouching},
+        x_forwarded_for::FromRight,
+    },
+    ip_set::set::IpSet,
 };
 
 /// Resolves the client by the lists of `X-Forwarded-For` or another header of the same form.
@@ -20,10 +23,9 @@ pub(crate) fn by_list(
     headers: &HeaderMap,
     name: &HeaderName,
 ) -> ClientIp {
-    behind(peer, proxies, |peer| {
-        let rules = proxies.rules();
+    behind(peer, proxies, |peer, rules, vouching| {
         let entries = FromRight::new(headers, name, rules.max_bytes);
-        walk(peer, rules, entries, parse_addr)
+        walk(peer, rules, vouching, entries, parse_addr)
     })
 }
 
@@ -33,10 +35,9 @@ pub(crate) fn by_forwarded(
     proxies: &TrustedProxies,
     headers: &HeaderMap,
 ) -> ClientIp {
-    behind(peer, proxies, |peer| {
-        let rules = proxies.rules();
+    behind(peer, proxies, |peer, rules, vouching| {
         let elements = ElementsFromRight::new(headers, rules.max_bytes);
-        walk(peer, rules, elements, Element::parse_addr)
+        walk(peer, rules, vouching, elements, Element::parse_addr)
     })
 }
 
@@ -47,9 +48,8 @@ pub(crate) fn by_header(
     headers: &HeaderMap,
     name: &HeaderName,
 ) -> ClientIp {
-    behind(peer, proxies, |peer| {
+    behind(peer, proxies, |peer, rules, vouching| {
         let mut values = headers.get_all(name).iter();
-        let rules = proxies.rules();
         let addr = match (values.next(), values.next()) {
             (None, _) => Err(UnknownReason::MissingAddress),
             // Whether a proxy replaces the client's line or adds its own behind it cannot be seen.
@@ -60,8 +60,8 @@ pub(crate) fn by_header(
             }
             (Some(value), None) => parse_addr(value.as_bytes().trim_ascii()),
         };
-        match (addr, &rules.trust) {
-            (Ok(addr), Trust::Addresses(proxies)) if proxies.contains(addr) => {
+        match (addr, vouching) {
+            (Ok(addr), Vouching::Addresses(proxies)) if proxies.contains(addr) => {
                 let from_header = true;
                 ClientIp::AllTrusted { addr, from_header }
             }
@@ -74,18 +74,6 @@ pub(crate) fn by_header(
 /// The one header whose IPv6 addresses stand without brackets before a port.
 const CLOUDFRONT_VIEWER_ADDRESS: &str = "cloudfront-viewer-address";
 
-/// Asks the peer first: only behind a trusted one is a header looked at.
-fn behind(
-    peer: Option<PeerAddr>,
-    proxies: &TrustedProxies,
-    read: impl FnOnce(Option<IpAddr>) -> ClientIp,
-) -> ClientIp {
-    match peer {
-        Some(peer) if proxies.trusts(peer) => read(peer.ip()),
-        peer => by_peer(peer),
-    }
-}
-
 /// Resolves the client as the peer itself.
 pub(crate) fn by_peer(peer: Option<PeerAddr>) -> ClientIp {
     match peer.map(PeerAddr::ip) {
@@ -95,17 +83,43 @@ pub(crate) fn by_peer(peer: Option<PeerAddr>) -> ClientIp {
     }
 }
 
-/// Goes from entry to entry as long as trusted proxies vouch for the next one.
+/// Asks the peer first: only behind a trusted one is a header looked at.
+fn behind(
+    peer: Option<PeerAddr>,
+    proxies: &TrustedProxies,
+    read: impl FnOnce(Option<IpAddr>, &Rules, Vouching<'_>) -> ClientIp,
+) -> ClientIp {
+    let found = peer.and_then(|peer| {
+        // One view for the peer and for the whole walk, even if the list of proxies is replaced meanwhile.
+        proxies.view(|rules, vouching| {
+            let trusted = vouching.trusts(peer, rules);
+            trusted.then(|| read(peer.ip(), rules, vouching))
+        })
+    });
+    found.unwrap_or_else(|| by_peer(peer))
+}
+
 fn walk<'a>(
     peer: Option<IpAddr>,
     rules: &Rules,
+    vouching: Vouching<'_>,
     entries: impl Iterator<Item = Result<&'a [u8], UnknownReason>>,
     parse: impl Fn(&'a [u8]) -> Result<IpAddr, UnknownReason>,
 ) -> ClientIp {
-    let proxies = match &rules.trust {
-        Trust::Addresses(proxies) => proxies,
-        Trust::Hops { count, .. } => return nth(count.get(), peer, entries, parse),
-    };
+    match vouching {
+        Vouching::Addresses(proxies) => until_untrusted(peer, rules, proxies, entries, parse),
+        Vouching::Hops { count, .. } => nth(count, peer, entries, parse),
+    }
+}
+
+/// Goes from entry to entry as long as trusted proxies vouch for the next one.
+fn until_untrusted<'a>(
+    peer: Option<IpAddr>,
+    rules: &Rules,
+    proxies: &IpSet,
+    entries: impl Iterator<Item = Result<&'a [u8], UnknownReason>>,
+    parse: impl Fn(&'a [u8]) -> Result<IpAddr, UnknownReason>,
+) -> ClientIp {
     let mut last = peer;
     let mut from_header = false;
     for (number, entry) in entries.enumerate() {
@@ -127,14 +141,14 @@ fn walk<'a>(
 
 /// Takes the entry that the farthest of a fixed number of proxies wrote.
 fn nth<'a>(
-    count: usize,
+    count: NonZeroUsize,
     peer: Option<IpAddr>,
     entries: impl Iterator<Item = Result<&'a [u8], UnknownReason>>,
     parse: impl Fn(&'a [u8]) -> Result<IpAddr, UnknownReason>,
 ) -> ClientIp {
     let mut found = Err(UnknownReason::TooFewHops);
-    let mut missing = count;
-    for entry in entries.take(count) {
+    let mut missing = count.get();
+    for entry in entries.take(count.get()) {
         missing -= 1;
         found = entry;
         // What lies behind the end of what can be read is not known to be entries.

@@ -108,6 +108,7 @@ impl<P: PolicySet + ?Sized, R> Gate<P, R> {
     pub(crate) fn admit(&self, parts: &Parts, admission: &mut Admission) {
         for notice in admission.notices.drain(..) {
             let event = SecurityEvent::new(notice.action(), notice.reason());
+            let event = notice.evidence().apply(event);
             let event = about(event, notice.policy().map(|it| &**it), parts);
             let event = if notice.enforced() {
                 event
@@ -136,6 +137,7 @@ impl<P: PolicySet + ?Sized, R> Gate<P, R> {
         if rejection.is_recorded() {
             let event = SecurityEvent::new(rejection.action(), rejection.reason())
                 .with_status(rejection.status());
+            let event = rejection.evidence.apply(event);
             self.sink
                 .record(&about(event, rejection.policy().map(|it| &**it), parts));
         }

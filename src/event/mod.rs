@@ -18,6 +18,7 @@
 //! sink.record(&SecurityEvent::new(Action::RateLimitExceeded, "quota exceeded").with_path("/login\nforged"));
 //! ```
 
+pub(crate) mod fingerprint;
 pub(crate) mod model;
 pub(crate) mod sanitize;
 pub(crate) mod sink;
@@ -27,6 +28,7 @@ pub(crate) mod tracing;
 #[cfg(feature = "tracing")]
 pub use self::tracing::TracingSink;
 pub use self::{
+    fingerprint::{Fingerprint, FingerprintKey},
     model::{Action, SecurityEvent, Severity},
     sink::{EventSink, NullSink, SharedSink},
 };

@@ -8,8 +8,9 @@ use std::{
 };
 
 use http::{HeaderValue, Method, StatusCode};
+use ipnet::IpNet;
 
-use crate::event::sanitize::sanitize;
+use crate::event::{fingerprint::Fingerprint, sanitize::sanitize};
 
 /// Sequence number of the next event of this process.
 static SEQUENCE: AtomicU64 = AtomicU64::new(0);
@@ -62,6 +63,8 @@ pub enum Action {
     InFlightExceeded,
     /// The client's address is on the deny list.
     IpBlocked,
+    /// An entry of a list has bits set behind its prefix and was read as the network around it.
+    IpListEntryMasked,
     /// A list of addresses could not be reloaded; the old one stays.
     IpListReloadFailed,
     /// A list of addresses was reloaded.
@@ -120,6 +123,7 @@ impl Action {
             Self::HttpsRequired => "https_required",
             Self::InFlightExceeded => "in_flight_exceeded",
             Self::IpBlocked => "ip_blocked",
+            Self::IpListEntryMasked => "ip_list_entry_masked",
             Self::IpListReloadFailed => "ip_list_reload_failed",
             Self::IpListReloaded => "ip_list_reloaded",
             Self::IpNotAllowed => "ip_not_allowed",
@@ -162,6 +166,7 @@ impl Action {
             Self::HostMalformed | Self::HostNotServed => "host",
             Self::InFlightExceeded => "in_flight",
             Self::IpBlocked
+            | Self::IpListEntryMasked
             | Self::IpListReloadFailed
             | Self::IpListReloaded
             | Self::IpNotAllowed => "ip_filter",
@@ -244,9 +249,12 @@ pub struct SecurityEvent<'a> {
     peer: Option<IpAddr>,
     method: Option<Cow<'a, str>>,
     path: Option<Cow<'a, str>>,
+    rule: Option<IpNet>,
+    generation: Option<u64>,
     user_agent: Option<Cow<'a, [u8]>>,
     request_id: Option<Cow<'a, [u8]>>,
     status: Option<StatusCode>,
+    fingerprint: Option<Fingerprint>,
     count: Option<u64>,
     start: Option<SystemTime>,
     end: Option<SystemTime>,
@@ -265,9 +273,12 @@ impl<'a> SecurityEvent<'a> {
             peer: None,
             method: None,
             path: None,
+            rule: None,
+            generation: None,
             user_agent: None,
             request_id: None,
             status: None,
+            fingerprint: None,
             count: None,
             start: None,
             end: None,
@@ -310,6 +321,18 @@ impl<'a> SecurityEvent<'a> {
         self
     }
 
+    /// Sets the entry of a list that decided.
+    pub fn with_rule(mut self, rule: IpNet) -> Self {
+        self.rule = Some(rule);
+        self
+    }
+
+    /// Sets the generation of the list that decided, which a reload counts up.
+    pub fn with_generation(mut self, generation: u64) -> Self {
+        self.generation = Some(generation);
+        self
+    }
+
     /// Sets the request's user agent.
     pub fn with_user_agent(mut self, user_agent: &'a HeaderValue) -> Self {
         self.user_agent = Some(Cow::Borrowed(user_agent.as_bytes()));
@@ -325,6 +348,12 @@ impl<'a> SecurityEvent<'a> {
     /// Sets the status the request was answered with.
     pub fn with_status(mut self, status: StatusCode) -> Self {
         self.status = Some(status);
+        self
+    }
+
+    /// Sets the fingerprint of the credential that the event is about.
+    pub fn with_fingerprint(mut self, fingerprint: Fingerprint) -> Self {
+        self.fingerprint = Some(fingerprint);
         self
     }
 
@@ -395,6 +424,18 @@ impl<'a> SecurityEvent<'a> {
         self.path.as_deref().map(sanitize)
     }
 
+    /// Returns the entry of a list that decided.
+    #[must_use]
+    pub fn rule(&self) -> Option<IpNet> {
+        self.rule
+    }
+
+    /// Returns the generation of the list that decided.
+    #[must_use]
+    pub fn generation(&self) -> Option<u64> {
+        self.generation
+    }
+
     /// Returns the request's user agent, sanitized.
     #[must_use]
     pub fn user_agent(&self) -> Option<Cow<'_, str>> {
@@ -411,6 +452,12 @@ impl<'a> SecurityEvent<'a> {
     #[must_use]
     pub fn status(&self) -> Option<StatusCode> {
         self.status
+    }
+
+    /// Returns the fingerprint of the credential that the event is about.
+    #[must_use]
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        self.fingerprint
     }
 
     /// Returns how many occurrences the event stands for, where it is a summary.
@@ -444,6 +491,8 @@ impl<'a> SecurityEvent<'a> {
     /// Detaches the event from the request.
     pub fn into_owned(self) -> SecurityEvent<'static> {
         SecurityEvent {
+            rule: self.rule,
+            generation: self.generation,
             action: self.action,
             sequence: self.sequence,
             enforced: self.enforced,
@@ -461,6 +510,7 @@ impl<'a> SecurityEvent<'a> {
                 .request_id
                 .map(|it| Cow::Owned(sanitize_bytes(&it).into_owned().into_bytes())),
             status: self.status,
+            fingerprint: self.fingerprint,
             count: self.count,
             start: self.start,
             end: self.end,

@@ -23,6 +23,8 @@ macro_rules! write_at {
             let event = $event;
             let client = event.client().map(|it| it.to_string());
             let peer = event.peer().map(|it| it.to_string());
+            let rule = event.rule().map(|it| it.to_string());
+            let fingerprint = event.fingerprint().map(|it| it.to_string());
             // `event!` takes dotted first fields after `target:`, which `warn!` and its siblings refuse.
             event!(
                 target: "palisade::security",
@@ -33,7 +35,10 @@ macro_rules! write_at {
                 event.count = event.count(),
                 rule.ruleset = event.action().layer(),
                 rule.name = event.policy(),
+                rule.id = rule.as_deref(),
+                rule.version = event.generation(),
                 labels.enforced = event.enforced(),
+                labels.credential_fingerprint = fingerprint.as_deref(),
                 client.ip = client.as_deref(),
                 source.ip = peer.as_deref(),
                 http.request.method = event.method().as_deref(),

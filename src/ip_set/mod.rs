@@ -37,12 +37,18 @@
 pub(crate) mod builder;
 pub(crate) mod entry;
 pub(crate) mod error;
+pub(crate) mod file;
+pub(crate) mod list;
 pub(crate) mod presets;
 pub(crate) mod segments;
 pub(crate) mod set;
+pub(crate) mod watcher;
 
 pub use self::{
     builder::{HostBits, IpSetBuilder},
     error::IpSetError,
+    file::{IpListFile, IpListFileError, Reload},
+    list::IpList,
     set::{HostBitsWarning, IpSet},
+    watcher::IpListWatcher,
 };

@@ -106,6 +106,13 @@ impl<T: Bits> Segments<T> {
     }
 }
 
+impl<T: PartialEq> PartialEq for Segments<T> {
+    fn eq(&self, other: &Self) -> bool {
+        // The jump index follows from the rest.
+        self.starts == other.starts && self.lengths == other.lengths
+    }
+}
+
 impl<T: Bits> Jump<T> {
     fn new(starts: &[T]) -> Option<Self> {
         let (&base, &end) = (starts.first()?, starts.last()?);

@@ -18,6 +18,7 @@ pub struct IpSet {
     v4: Segments<u32>,
     v6: Segments<u128>,
     host_bits: Vec<HostBitsWarning>,
+    everything: bool,
 }
 
 impl IpSet {
@@ -91,7 +92,7 @@ impl IpSet {
 
     /// Returns whether the set covers every address of a family.
     pub(crate) fn is_everything(&self) -> bool {
-        self.v4.is_everything() || self.v6.is_everything()
+        self.everything
     }
 
     pub(crate) fn from_prefixes(prefixes: impl IntoIterator<Item = Prefix>) -> Self {
@@ -110,9 +111,11 @@ impl IpSet {
         v6: Vec<(u128, u8)>,
         host_bits: Vec<HostBitsWarning>,
     ) -> Self {
+        let (v4, v6) = (Segments::new(v4), Segments::new(v6));
         Self {
-            v4: Segments::new(v4),
-            v6: Segments::new(v6),
+            everything: v4.is_everything() || v6.is_everything(),
+            v4,
+            v6,
             host_bits,
         }
     }
@@ -134,6 +137,15 @@ impl IpSet {
         }
     }
 }
+
+/// Sets are equal that cover the same addresses by the same entries.
+impl PartialEq for IpSet {
+    fn eq(&self, other: &Self) -> bool {
+        self.v4 == other.v4 && self.v6 == other.v6
+    }
+}
+
+impl Eq for IpSet {}
 
 impl Default for IpSet {
     fn default() -> Self {

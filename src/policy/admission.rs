@@ -1,16 +1,11 @@
 //! What an admitted request carries along.
 
-use std::sync::Arc;
-
 use http::Extensions;
 
-use crate::{
-    event::model::Action,
-    policy::{
-        fields::{FieldMode, ResponseFields},
-        receipt::{Receipt, Receipts, Until},
-        rejection::Rejection,
-    },
+use crate::policy::{
+    fields::{FieldMode, ResponseFields},
+    notice::Notice,
+    receipt::{Receipt, Receipts, Until},
 };
 
 /// What an admitted request carries along. One that carries nothing costs nothing.
@@ -75,67 +70,5 @@ impl Admission {
         if !later.notices.is_empty() {
             self.notices.extend(later.notices);
         }
-    }
-}
-
-/// A security event about a request that is not refused by it.
-#[derive(Clone, Debug)]
-#[must_use]
-pub struct Notice {
-    action: Action,
-    reason: &'static str,
-    policy: Option<Arc<str>>,
-    enforced: bool,
-}
-
-impl Notice {
-    /// Creates a notice; `reason` is one sentence.
-    pub fn new(action: Action, reason: &'static str) -> Self {
-        Self {
-            action,
-            reason,
-            policy: None,
-            enforced: true,
-        }
-    }
-
-    /// Names the policy that raises it.
-    pub fn with_policy(mut self, policy: Arc<str>) -> Self {
-        self.policy = Some(policy);
-        self
-    }
-
-    /// Creates the notice of a rejection that is not enforced.
-    pub(crate) fn observed(rejection: &Rejection) -> Self {
-        Self {
-            action: rejection.action(),
-            reason: rejection.reason(),
-            policy: rejection.policy().cloned(),
-            enforced: false,
-        }
-    }
-
-    /// Returns what happened.
-    #[must_use]
-    pub fn action(&self) -> Action {
-        self.action
-    }
-
-    /// Returns why.
-    #[must_use]
-    pub fn reason(&self) -> &'static str {
-        self.reason
-    }
-
-    /// Returns the name of the policy.
-    #[must_use]
-    pub fn policy(&self) -> Option<&Arc<str>> {
-        self.policy.as_ref()
-    }
-
-    /// Returns `false` where a refusal was only observed.
-    #[must_use]
-    pub fn enforced(&self) -> bool {
-        self.enforced
     }
 }

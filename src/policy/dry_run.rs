@@ -1,7 +1,7 @@
 //! Observing without refusing.
 
 use crate::policy::{
-    admission::{Admission, Notice},
+    admission::Admission,
     decision::{Check, Decision},
     head::RequestHead,
     set::PolicySet,
@@ -35,9 +35,7 @@ fn observe(decision: Decision) -> Decision {
         Decision::Admit(_) => decision,
         Decision::Reject(rejection) => {
             let mut admission = Admission::new();
-            let observed = rejection
-                .is_recorded()
-                .then(|| Notice::observed(&rejection));
+            let observed = rejection.is_recorded().then(|| rejection.observed());
             // The order is that of a refusal which is enforced.
             admission.notices = rejection.notices;
             admission.notices.extend(observed);

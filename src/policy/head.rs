@@ -1,6 +1,10 @@
 //! The head of a request, as policies see it.
 
-use std::{cell::Cell, fmt, time::Instant};
+use std::{
+    cell::Cell,
+    fmt,
+    time::{Instant, SystemTime},
+};
 
 use http::{Extensions, HeaderMap, Method, Uri, request::Parts};
 
@@ -90,6 +94,12 @@ impl<'a> RequestHead<'a> {
         let now = self.clock.now();
         self.now.set(Some(now));
         now
+    }
+
+    /// Returns the wall-clock time, which is only ever shown.
+    #[must_use]
+    pub fn system_now(&self) -> SystemTime {
+        self.clock.system_now()
     }
 }
 

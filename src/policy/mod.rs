@@ -46,18 +46,21 @@
 pub(crate) mod admission;
 pub(crate) mod decision;
 pub(crate) mod dry_run;
+pub(crate) mod evidence;
 pub(crate) mod fields;
 pub(crate) mod head;
+pub(crate) mod notice;
 pub(crate) mod receipt;
 pub(crate) mod rejection;
 pub(crate) mod set;
 
 pub use self::{
-    admission::{Admission, Notice},
+    admission::Admission,
     decision::{Check, Decision, LaterDecision},
     dry_run::DryRun,
     fields::{FieldMode, ResponseFields},
     head::RequestHead,
+    notice::Notice,
     receipt::{Outcome, Receipt, Receipts, Until},
     rejection::Rejection,
     set::{Policy, PolicySet},

@@ -3,13 +3,15 @@
 use std::{sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue, StatusCode};
+use ipnet::IpNet;
 use smallvec::SmallVec;
 
 use crate::{
     event::model::Action,
     policy::{
-        admission::Notice,
+        evidence::Evidence,
         fields::{FieldMode, ResponseFields},
+        notice::Notice,
     },
 };
 
@@ -25,6 +27,7 @@ pub struct Rejection {
     problem_type: Option<&'static str>,
     retry_after: Option<Duration>,
     recorded: bool,
+    pub(crate) evidence: Evidence,
     pub(crate) fields: ResponseFields,
     pub(crate) notices: Vec<Notice>,
 }
@@ -41,6 +44,7 @@ impl Rejection {
             problem_type: None,
             retry_after: None,
             recorded: true,
+            evidence: Evidence::default(),
             fields: ResponseFields::new(),
             notices: Vec::new(),
         }
@@ -49,6 +53,18 @@ impl Rejection {
     /// Names the policy that refuses.
     pub fn with_policy(mut self, policy: Arc<str>) -> Self {
         self.policy = Some(policy);
+        self
+    }
+
+    /// Names the entry of a list that refuses, for the event alone: the client never learns it.
+    pub fn with_rule(mut self, rule: IpNet) -> Self {
+        self.evidence.rule = Some(rule);
+        self
+    }
+
+    /// Sets the generation of the list that refuses, for the event alone.
+    pub fn with_generation(mut self, generation: u64) -> Self {
+        self.evidence.generation = Some(generation);
         self
     }
 
@@ -92,6 +108,17 @@ impl Rejection {
     pub fn unrecorded(mut self) -> Self {
         self.recorded = false;
         self
+    }
+
+    /// Returns the notice of the rejection, should it not be enforced.
+    pub(crate) fn observed(&self) -> Notice {
+        let notice = Notice::new(self.action, self.reason)
+            .with_evidence(self.evidence)
+            .observed();
+        match self.policy() {
+            Some(policy) => notice.with_policy(Arc::clone(policy)),
+            None => notice,
+        }
     }
 
     /// Returns what happened.

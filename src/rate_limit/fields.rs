@@ -1,5 +1,7 @@
 //! The response fields: `RateLimit-Policy` and `RateLimit` of draft-ietf-httpapi-ratelimit-headers-11, and numbers for the older ones.
 
+use std::time::Duration;
+
 use http::{HeaderName, HeaderValue};
 
 use crate::rate_limit::{quota::SECOND, set::Metered};
@@ -32,14 +34,16 @@ pub(crate) fn limit(name: &str, remaining: u32, seconds: u64) -> HeaderValue {
     value(text)
 }
 
-/// Writes a number.
-pub(crate) fn number(number: u64) -> HeaderValue {
-    HeaderValue::from(number)
-}
-
 /// Rounds nanoseconds up to seconds.
 pub(crate) fn seconds(nanos: u64) -> u64 {
     nanos.div_ceil(SECOND)
+}
+
+/// Rounds a duration up to seconds.
+pub(crate) fn seconds_of(duration: Duration) -> u64 {
+    duration
+        .as_secs()
+        .saturating_add(u64::from(duration.subsec_nanos() != 0))
 }
 
 /// Rounds the time until a quota is full again up to seconds.

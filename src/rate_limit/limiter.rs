@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    hash::{BuildHasher, Hash, RandomState},
+    hash::{BuildHasher, DefaultHasher, Hash, RandomState},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -60,8 +60,7 @@ impl RateLimiter {
     /// Creates a limiter for 100,000 keys that reads the monotonic clock.
     #[must_use]
     pub fn new(quotas: impl Into<QuotaSet>) -> Self {
-        let builder = Self::builder(quotas);
-        Self::sound(&builder)
+        Self::builder(quotas).sound()
     }
 
     /// Returns a builder for a limiter with other settings.
@@ -211,13 +210,8 @@ impl RateLimiter {
         KeyHash::new(self.0.hash.hash_one(key))
     }
 
-    fn sound(builder: &RateLimiterBuilder) -> Self {
-        Self(Arc::new(Inner {
-            table: Table::new(builder.max_keys, builder.width, &builder.quotas),
-            hash: RandomState::new(),
-            clock: Arc::clone(&builder.clock),
-            epoch: epoch(),
-        }))
+    pub(crate) fn hasher(&self) -> DefaultHasher {
+        self.0.hash.build_hasher()
     }
 }
 
@@ -255,9 +249,17 @@ impl RateLimiterBuilder {
     }
 
     /// Sets the clock. The default is [`MonotonicClock`].
-    pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.clock = Arc::new(clock);
+    pub fn clock(self, clock: impl Clock) -> Self {
+        self.shared_clock(Arc::new(clock))
+    }
+
+    pub(crate) fn shared_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
         self
+    }
+
+    pub(crate) fn quotas(&self) -> &QuotaSet {
+        &self.quotas
     }
 
     /// Builds the limiter.
@@ -276,7 +278,17 @@ impl RateLimiterBuilder {
             return Err(RateLimitError(Kind::TooManyQuotas));
         }
         fits(&self.quotas, self.width)?;
-        Ok(RateLimiter::sound(&self))
+        Ok(self.sound())
+    }
+
+    /// Builds the limiter of settings that are the defaults or known to be sound.
+    pub(crate) fn sound(self) -> RateLimiter {
+        RateLimiter(Arc::new(Inner {
+            table: Table::new(self.max_keys, self.width, &self.quotas),
+            hash: RandomState::new(),
+            clock: self.clock,
+            epoch: epoch(),
+        }))
     }
 }
 

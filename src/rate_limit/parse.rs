@@ -1,6 +1,6 @@
 //! Quotas written as text.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{str::FromStr, time::Duration};
 
 use crate::rate_limit::quota::{DAY, HOUR, Kind, MINUTE, Quota, QuotaError, SECOND};
 
@@ -19,27 +19,6 @@ impl FromStr for Quota {
             Some(burst) => quota.try_with_burst(burst),
             None => Ok(quota),
         }
-    }
-}
-
-/// Writes a quota as it is read: `60/minute`, `10/second burst 30`.
-impl fmt::Display for Quota {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/", self.limit())?;
-        let period = self.period();
-        match (period.as_secs(), period.subsec_nanos()) {
-            (1, 0) => f.write_str("second")?,
-            (60, 0) => f.write_str("minute")?,
-            (3600, 0) => f.write_str("hour")?,
-            (86_400, 0) => f.write_str("day")?,
-            (seconds, 0) => write!(f, "{seconds}s")?,
-            // Only code can ask for such a period.
-            _ => write!(f, "{}ns", period.as_nanos())?,
-        }
-        if self.capacity() == self.limit() {
-            return Ok(());
-        }
-        write!(f, " burst {}", self.capacity())
     }
 }
 

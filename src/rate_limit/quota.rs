@@ -241,6 +241,26 @@ impl Quota {
     }
 }
 
+/// Writes what the quota is parsed from.
+impl fmt::Display for Quota {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/", self.limit)?;
+        match self.period {
+            SECOND => f.write_str("second")?,
+            MINUTE => f.write_str("minute")?,
+            HOUR => f.write_str("hour")?,
+            DAY => f.write_str("day")?,
+            period if period % SECOND == 0 => write!(f, "{}s", period / SECOND)?,
+            // Not a form that is parsed: text has no periods below a second.
+            _ => write!(f, "{:?}", self.period())?,
+        }
+        if self.capacity != self.limit {
+            write!(f, " burst {}", self.capacity)?;
+        }
+        Ok(())
+    }
+}
+
 /// Why a [`Quota`] cannot be made.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct QuotaError(pub(crate) Kind);

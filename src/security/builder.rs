@@ -7,10 +7,13 @@ use http::Extensions;
 #[cfg(feature = "rate-limit")]
 use crate::rate_limit::{policy::RateLimit, quota::Quota, set::QuotaSet};
 use crate::{
-    client_ip::{layer::ClientIpLayer, peer::PeerAddr, source::ClientIpSource},
+    client_ip::{
+        layer::ClientIpLayer, peer::PeerAddr, scheme::SchemeSource, source::ClientIpSource,
+    },
     clock::Clock,
     enforce::layer::EnforceLayer,
     event::sink::{EventSink, SharedSink},
+    ip_filter::{allowlist::IpAllowlist, denylist::IpDenylist},
     policy::set::PolicySet,
     respond::ProblemJson,
     security::layer::{SecurityLayer, SecurityPolicies},
@@ -31,7 +34,7 @@ pub struct SecurityBuilder<R = ProblemJson> {
 impl SecurityBuilder {
     pub(crate) fn new(source: ClientIpSource) -> Self {
         Self {
-            client_ip: ClientIpLayer::new(source),
+            client_ip: ClientIpLayer::new(source).leaving_missing_peer(),
             policies: SecurityPolicies::default(),
             #[cfg(feature = "rate-limit")]
             quotas: Vec::new(),
@@ -43,6 +46,31 @@ impl SecurityBuilder {
 }
 
 impl<R> SecurityBuilder<R> {
+    /// Refuses whom a list covers. Called several times, any of the lists is enough. The default is to refuse nobody.
+    pub fn deny(mut self, deny: IpDenylist) -> Self {
+        self.policies.deny.push(deny);
+        self
+    }
+
+    /// Refuses whom a list does not cover. Called several times, all lists must cover the client. The default is to admit everybody.
+    pub fn allow(mut self, allow: IpAllowlist) -> Self {
+        self.policies.allow.push(allow);
+        self
+    }
+
+    /// Sets where the scheme of requests is read from. The default is [`SchemeSource::Listener`].
+    pub fn scheme(mut self, scheme: SchemeSource) -> Self {
+        self.client_ip = self.client_ip.with_scheme(scheme);
+        self
+    }
+
+    /// Removes forwarding headers that no trusted proxy vouches for, as
+    /// [`ClientIpLayer::without_untrusted_headers`] does. The default is to remove none.
+    pub fn without_untrusted_headers(mut self) -> Self {
+        self.client_ip = self.client_ip.without_untrusted_headers();
+        self
+    }
+
     /// Limits how often a client may come. Called several times, all quotas are charged together or none is. The default is no limit.
     #[cfg(feature = "rate-limit")]
     pub fn rate_limit(mut self, quota: Quota) -> Self {
@@ -101,23 +129,28 @@ impl<R: Clone> SecurityBuilder<R> {
         let policies = SecurityPolicies {
             rate_limit: QuotaSet::gather(self.quotas)
                 .into_iter()
-                .map(RateLimit::new)
+                .map(|quotas| {
+                    let builder = RateLimit::builder(quotas);
+                    match &self.clock {
+                        Some(clock) => builder.shared_clock(Arc::clone(clock)).sound(),
+                        None => builder.sound(),
+                    }
+                })
                 .collect(),
             ..self.policies
         };
         #[cfg(not(feature = "rate-limit"))]
         let policies = self.policies;
+        let mut client_ip = self.client_ip;
         let mut enforce = EnforceLayer::new(policies).with_responder(self.respond);
         if let Some(sink) = self.sink {
+            client_ip = client_ip.with_shared_sink(sink.clone());
             enforce = enforce.with_shared_sink(sink);
         }
         if let Some(clock) = self.clock {
             enforce = enforce.with_shared_clock(clock);
         }
-        SecurityLayer {
-            client_ip: self.client_ip,
-            enforce,
-        }
+        SecurityLayer { client_ip, enforce }
     }
 }
 

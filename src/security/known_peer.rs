@@ -11,7 +11,7 @@ use crate::{
     client_ip::context::{ClientContext, ClientIp, UnknownReason},
     event::model::Action,
     policy::{
-        admission::Notice, decision::Check, head::RequestHead, rejection::Rejection, set::Policy,
+        decision::Check, head::RequestHead, notice::Notice, rejection::Rejection, set::Policy,
     },
 };
 

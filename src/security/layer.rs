@@ -12,6 +12,7 @@ use crate::{
         source::ClientIpSource,
     },
     enforce::layer::{Enforce, EnforceLayer},
+    ip_filter::{allowlist::IpAllowlist, denylist::IpDenylist},
     policy::{
         decision::Check,
         head::RequestHead,
@@ -35,7 +36,8 @@ impl SecurityLayer {
     ///
     /// # Example
     ///
-    /// ```
+    #[cfg_attr(feature = "rate-limit", doc = "```")]
+    #[cfg_attr(not(feature = "rate-limit"), doc = "```ignore")]
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// use std::{convert::Infallible, net::SocketAddr};
     /// use http::{Request, Response};
@@ -71,6 +73,8 @@ impl<S, R> Layer<S> for SecurityLayer<R> {
 #[derive(Default)]
 pub struct SecurityPolicies {
     pub(crate) known_peer: KnownPeer,
+    pub(crate) deny: Vec<IpDenylist>,
+    pub(crate) allow: Vec<IpAllowlist>,
     #[cfg(feature = "rate-limit")]
     pub(crate) rate_limit: Vec<RateLimit>,
     #[cfg(not(feature = "rate-limit"))]
@@ -80,13 +84,19 @@ pub struct SecurityPolicies {
 
 impl PolicySet for SecurityPolicies {
     fn steps(&self) -> usize {
-        1 + self.rate_limit.steps() + self.own.steps()
+        1 + self.deny.steps() + self.allow.steps() + self.rate_limit.steps() + self.own.steps()
     }
 
     fn check_step(&self, step: usize, request: &RequestHead<'_>) -> Check {
         // The order is the point of the facade: who may come at all, then how, then how often.
         let Some(step) = step.checked_sub(1) else {
             return self.known_peer.check(request);
+        };
+        let Some(step) = step.checked_sub(self.deny.steps()) else {
+            return self.deny.check_step(step, request);
+        };
+        let Some(step) = step.checked_sub(self.allow.steps()) else {
+            return self.allow.check_step(step, request);
         };
         match step.checked_sub(self.rate_limit.steps()) {
             None => self.rate_limit.check_step(step, request),
@@ -98,6 +108,8 @@ impl PolicySet for SecurityPolicies {
 impl fmt::Debug for SecurityPolicies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SecurityPolicies")
+            .field("deny", &self.deny)
+            .field("allow", &self.allow)
             .field("rate_limit", &self.rate_limit)
             .field("own", &self.own.len())
             .finish_non_exhaustive()

@@ -7,8 +7,10 @@
 //! | order | part | refuses with |
 //! |---|---|---|
 //! | 1 | client address | 500 where the server does not hand over the peer |
-//! | 2 | rate limit | 429 |
-//! | 3 | policies of one's own | what they say |
+//! | 2 | deny lists | 403 |
+//! | 3 | allow lists | 403 |
+//! | 4 | rate limit | 429 |
+//! | 5 | policies of one's own | what they say |
 
 pub(crate) mod builder;
 pub(crate) mod known_peer;

@@ -28,10 +28,7 @@ use hyper_util::{
 use palisade::{
     client_ip::{ClientIpLayer, ClientIpSource},
     enforce::{EnforceLayer, Refusal, TrackBodyLayer},
-    event::NullSink,
-    policy::{
-        Admission, Check, Decision, Outcome, Policy as _, PolicySet, Rejection, RequestHead, Until,
-    },
+    policy::{Admission, Check, Decision, Outcome, Policy as _, Rejection, RequestHead, Until},
     respond::StatusOnly,
 };
 use tokio::{net::TcpListener, task::AbortHandle};
@@ -44,11 +41,9 @@ use tonic::{
 use tower::{Layer as _, Service, ServiceBuilder, ServiceExt as _, service_fn};
 use tower_http::{compression::CompressionLayer, timeout::TimeoutLayer, trace::TraceLayer};
 
-use crate::support::{FnPolicy, Hello, Quota, REFUSED, RecordingSink, Settled, later, request};
-
-fn gate<P: PolicySet>(policies: P) -> EnforceLayer<P> {
-    EnforceLayer::new(policies).with_sink(NullSink)
-}
+use crate::support::{
+    FnPolicy, Hello, Quota, REFUSED, RecordingSink, Settled, gate, later, request,
+};
 
 fn router() -> Router {
     Router::new()

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use palisade::{
+    SecurityLayer,
     client_ip::{ClientContext, ClientIpLayer, PeerAddr, ResolveClientIp},
     enforce::{
         Enforce, EnforceLayer, Refusal, ResponseFuture, TrackBody, TrackBodyFuture, TrackBodyLayer,
@@ -36,6 +37,7 @@ fn layers_and_services_are_cloned_and_shared() {
     shared::<TrackBodyLayer>();
     shared::<TrackBody<Enforce<Hello, Refuse>>>();
     shared::<DryRun<Refuse>>();
+    shared::<SecurityLayer>();
     shared::<ClientContext>();
     shared::<PeerAddr>();
     shared::<Refusal>();

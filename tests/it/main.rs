@@ -1,13 +1,27 @@
 //! The integration tests: one binary, a module per concern.
 #![allow(
-    clippy::unwrap_used,
+    clippy::allow_attributes,
     clippy::expect_used,
-    clippy::panic,
     clippy::indexing_slicing,
+    clippy::panic,
+    clippy::type_complexity,
+    clippy::unwrap_used,
     reason = "a test fails by panicking"
 )]
 
 mod adapters;
 mod auto_traits;
+mod client_ip;
+mod clients;
 mod contract;
+#[cfg(all(feature = "axum", feature = "rate-limit"))]
+mod facade;
+mod host;
+mod https;
+mod ip_filter;
+mod ip_list;
+mod nginx;
+mod response_headers;
 mod support;
+mod tls;
+mod way_back;

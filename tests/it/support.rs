@@ -4,11 +4,12 @@ use std::{
     convert::Infallible,
     future::{Ready, ready},
     net::SocketAddr,
+    pin::Pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -17,8 +18,11 @@ use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use palisade::{
     client_ip::PeerAddr,
-    event::{Action, EventSink, SecurityEvent},
-    policy::{Admission, Check, Decision, Outcome, Policy, Rejection, RequestHead, Until},
+    enforce::EnforceLayer,
+    event::{Action, EventSink, NullSink, SecurityEvent},
+    policy::{
+        Admission, Check, Decision, Outcome, Policy, PolicySet, Rejection, RequestHead, Until,
+    },
 };
 use tower::Service;
 
@@ -41,6 +45,20 @@ pub(crate) fn rejection() -> Rejection {
         .with_policy("test".into())
         .with_retry_after(Duration::from_secs(2))
 }
+
+/// Makes a layer whose events nobody wants.
+pub(crate) fn gate<P: PolicySet>(policies: P) -> EnforceLayer<P> {
+    EnforceLayer::new(policies).with_sink(NullSink)
+}
+
+/// Polls a future once.
+pub(crate) fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// An error like no other.
+#[derive(Debug, PartialEq)]
+pub(crate) struct OddError(pub(crate) u8);
 
 /// A sink that keeps the events.
 #[derive(Clone, Debug, Default)]

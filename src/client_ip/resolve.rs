@@ -1,0 +1,203 @@
+//! What happens to a request once: its caller is resolved, its forwarding headers are cleaned, events are raised.
+
+use http::{HeaderMap, HeaderName, header::USER_AGENT, request::Parts};
+
+use crate::{
+    client_ip::{
+        context::{ClientContext, ClientIp, UnknownReason},
+        peer::{PeerAddr, PeerSource},
+        proxies::TrustedProxies,
+        scheme::{SchemeOrigin, SchemeSource},
+        source::ClientIpSource,
+    },
+    event::{
+        model::{Action, SecurityEvent},
+        sink::{EventSink, SharedSink},
+    },
+};
+
+/// How callers are resolved.
+#[derive(Clone, Debug)]
+pub(crate) struct Resolver {
+    pub(crate) source: ClientIpSource,
+    pub(crate) scheme: SchemeSource,
+    pub(crate) peer: PeerSource,
+    pub(crate) sink: SharedSink,
+    pub(crate) clean: Clean,
+    pub(crate) missing_peer: MissingPeer,
+}
+
+/// Whether a missing peer raises an event here, or a policy further in says it better.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum MissingPeer {
+    Leave,
+    Record,
+}
+
+/// Whether forwarding headers that nobody vouches for are taken out of requests.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Clean {
+    Keep,
+    Remove,
+}
+
+impl Resolver {
+    pub(crate) fn resolve(&self, parts: &mut Parts) {
+        let peer = self.peer.find(&parts.extensions);
+        let scheme = self.scheme.resolve_from(peer, parts);
+        let context = self.source.resolve_from(peer, parts).with_scheme(scheme);
+        self.record(&context, parts);
+        if self.clean == Clean::Remove {
+            let vouched =
+                vouches(self.source.header(), peer) || vouches(self.scheme.header(), peer);
+            remove(&mut parts.headers, vouched);
+        }
+        parts.extensions.insert(context);
+    }
+
+    fn record(&self, context: &ClientContext, parts: &Parts) {
+        let event = |action, reason, header: Option<&HeaderName>| {
+            let event = SecurityEvent::new(action, reason)
+                .with_method(&parts.method)
+                .with_path(parts.uri.path());
+            let event = match header {
+                Some(name) => event.with_policy(name.as_str().to_owned()),
+                None => event,
+            };
+            let event = match parts.headers.get(USER_AGENT) {
+                Some(agent) => event.with_user_agent(agent),
+                None => event,
+            };
+            match context.peer().and_then(PeerAddr::ip) {
+                Some(peer) => self.sink.record(&event.with_peer(peer)),
+                None => self.sink.record(&event),
+            }
+        };
+        match (context.client(), self.source.header()) {
+            (ClientIp::Unknown(unknown), _)
+                if unknown.reason() == UnknownReason::MissingPeer
+                    && self.missing_peer == MissingPeer::Leave => {}
+            (ClientIp::Unknown(unknown), header) => {
+                let action = if unknown.reason().is_malformed() {
+                    Action::ForwardedHeaderMalformed
+                } else {
+                    Action::ClientUnknown
+                };
+                event(action, unknown.reason().sentence(), header.map(|it| it.0));
+            }
+            // Where the client is the peer, there was no header, or the peer is not trusted.
+            (ClientIp::Known(addr), Some((name, proxies)))
+                if context
+                    .peer()
+                    .is_some_and(|peer| peer.ip() == Some(addr) && !proxies.trusts(peer))
+                    && parts.headers.contains_key(name) =>
+            {
+                let reason = "a peer that is no trusted proxy sent a forwarding header";
+                event(Action::ForwardedHeaderUntrusted, reason, Some(name));
+            }
+            _ => {}
+        }
+        if context
+            .scheme()
+            .is_some_and(|scheme| scheme.origin() == SchemeOrigin::ProxyMalformed)
+        {
+            let reason = "a trusted proxy sent something that is no scheme";
+            let header = self.scheme.header().map(|it| it.0);
+            event(Action::ForwardedHeaderMalformed, reason, header);
+        }
+    }
+}
+
+fn vouches(header: Option<(&HeaderName, &TrustedProxies)>, peer: Option<PeerAddr>) -> bool {
+    match (header, peer) {
+        (Some((_, proxies)), Some(peer)) => proxies.trusts(peer),
+        (None, _) | (_, None) => false,
+    }
+}
+
+/// Removes forwarding headers; from a peer that vouches for them, only those in disguise.
+fn remove(headers: &mut HeaderMap, vouched: bool) {
+    // One by one, so that nothing is allocated for what a client sends. A request has a hundred fields at most.
+    while let Some(name) = headers
+        .keys()
+        .find(|name| is_forwarding(name, vouched))
+        .cloned()
+    {
+        headers.remove(name);
+    }
+}
+
+/// Returns whether a header tells about the way a request came. Underscores count as hyphens: to a program that reads headers out of
+/// environment variables they are the same. No proxy writes them, so that one with underscores is always the client's.
+fn is_forwarding(name: &HeaderName, vouched: bool) -> bool {
+    let name = name.as_str().as_bytes();
+    let disguised = name.contains(&b'_');
+    if vouched && !disguised {
+        return false;
+    }
+    let is = |other: &str| other.len() == name.len() && starts_with(name, other);
+    starts_with(name, "x-forwarded-") || NAMES.iter().any(|other| is(other))
+}
+
+fn starts_with(name: &[u8], start: &str) -> bool {
+    let hyphen = |byte: u8| if byte == b'_' { b'-' } else { byte };
+    start.len() <= name.len()
+        && name
+            .iter()
+            .zip(start.bytes())
+            .all(|(byte, other)| hyphen(*byte) == other)
+}
+
+const NAMES: [&str; 25] = [
+    "cf-connecting-ip",
+    "cf-connecting-ipv6",
+    "cf-pseudo-ipv4",
+    "client-ip",
+    "cloudfront-viewer-address",
+    "fastly-client-ip",
+    "fly-client-ip",
+    "forwarded",
+    "forwarded-for",
+    "front-end-https",
+    "true-client-ip",
+    "x-appengine-user-ip",
+    "x-azure-clientip",
+    "x-azure-socketip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-envoy-external-address",
+    "x-forwarded",
+    "x-original-for",
+    "x-original-forwarded-for",
+    "x-original-host",
+    "x-original-proto",
+    "x-real-ip",
+    "x-scheme",
+    "x-url-scheme",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(name: &'static str, untrusted: bool, trusted: bool) {
+        let name = HeaderName::from_static(name);
+        assert_eq!(is_forwarding(&name, false), untrusted, "{name}");
+        assert_eq!(is_forwarding(&name, true), trusted, "{name}");
+    }
+
+    #[test]
+    fn forwarding_headers_are_known_in_disguise() {
+        check("x-forwarded-for", true, false);
+        check("x-forwarded-anything", true, false);
+        check("x_forwarded_for", true, true);
+        check("x-forwarded_proto", true, true);
+        check("forwarded", true, false);
+        check("x-real-ip", true, false);
+        check("x_real_ip", true, true);
+        check("x-real-ips", false, false);
+        check("content_type", false, false);
+        check("accept", false, false);
+    }
+}

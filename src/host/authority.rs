@@ -1,0 +1,389 @@
+//! The host that a request is addressed to.
+
+use std::{
+    borrow::Cow,
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+use http::{Version, header::HOST, request::Parts};
+
+/// Longest host name, in bytes. RFC 1035, section 2.3.4, less the trailing dot and the length octets.
+const MAX_HOST: usize = 253;
+
+/// The host and port that a request is addressed to, borrowed from the request.
+///
+/// The text is what the client wrote: before it is used for anything, it has to pass [`AllowedHosts`](crate::host::AllowedHosts).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RequestHost<'a> {
+    host: HostRef<'a>,
+    port: Option<u16>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum HostRef<'a> {
+    Address(IpAddr),
+    /// A name without the trailing dot, in the case that the client wrote it in.
+    Name(&'a str),
+}
+
+impl<'a> RequestHost<'a> {
+    /// Finds the host of a request in `:authority`, in a target in absolute form and in the field `Host`, which must agree.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the host is missing, appears twice, does not parse, bears user information, or if the places disagree.
+    pub fn of(request: &'a Parts) -> Result<Self, HostError> {
+        let target = match request.uri.authority() {
+            Some(authority) => Some(Self::parse(authority.as_str().as_bytes())?),
+            None => None,
+        };
+        let mut lines = request.headers.get_all(HOST).iter();
+        let field = match (lines.next(), lines.next()) {
+            (None, _) => None,
+            // RFC 9112, section 3.2: more than one line is answered with 400.
+            (Some(_), Some(_)) => return Err(HostError(Kind::Duplicate)),
+            (Some(line), None) => Some(Self::parse(line.as_bytes())?),
+        };
+        match (target, field) {
+            // RFC 9112, section 3.2.2, would let the target win, and RFC 9113, section 8.3.1, `:authority`; but what stands in front
+            // of this server may have taken the other, so that they are refused where they differ.
+            (Some(target), Some(field)) if target != field => Err(HostError(Kind::Disagreeing)),
+            (_, Some(field)) => Ok(field),
+            // RFC 9112, section 3.2: a request of HTTP/1.1 needs the field whatever its target. RFC 9113, section 8.3.1: not so in HTTP/2.
+            (Some(_), None) if request.version == Version::HTTP_11 => Err(HostError(Kind::Missing)),
+            (Some(target), None) => Ok(target),
+            (None, None) => Err(HostError(Kind::Missing)),
+        }
+    }
+
+    /// Parses the value of a `Host` field: a name or an address, with or without a port.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the value is empty, does not parse, or bears user information.
+    pub fn parse(value: &'a [u8]) -> Result<Self, HostError> {
+        if value.is_empty() {
+            return Err(HostError(Kind::Missing));
+        }
+        if value.contains(&b'@') {
+            // RFC 9110, section 4.2.4.
+            return Err(HostError(Kind::UserInfo));
+        }
+        let value = std::str::from_utf8(value).map_err(|_| HostError(Kind::Malformed))?;
+        Self::parse_text(value).ok_or(HostError(Kind::Malformed))
+    }
+
+    fn parse_text(value: &'a str) -> Option<Self> {
+        if let Some(rest) = value.strip_prefix('[') {
+            let (address, rest) = rest.split_once(']')?;
+            // RFC 3986, section 3.2.2. `Ipv6Addr` takes no zone.
+            let address: Ipv6Addr = address.parse().ok()?;
+            let port = match rest {
+                "" => None,
+                _ => parse_port(rest.strip_prefix(':')?)?,
+            };
+            let host = HostRef::Address(IpAddr::V6(address));
+            return Some(Self { host, port });
+        }
+        let (name, port) = match value.split_once(':') {
+            Some((name, port)) => (name, parse_port(port)?),
+            None => (value, None),
+        };
+        let name = name.strip_suffix('.').unwrap_or(name);
+        if !is_name(name) {
+            return None;
+        }
+        // A name that ends in a number is an address or nothing: `010.0.0.1` and `10.1` are read as addresses by some.
+        let host = match name.parse::<Ipv4Addr>() {
+            Ok(address) => HostRef::Address(IpAddr::V4(address)),
+            Err(_) if ends_in_number(name) => return None,
+            Err(_) => HostRef::Name(name),
+        };
+        Some(Self { host, port })
+    }
+
+    /// Returns the host: lower case, without a trailing dot; an IPv6 address stands in brackets.
+    #[must_use]
+    pub fn host(&self) -> Cow<'a, str> {
+        match self.host {
+            HostRef::Address(IpAddr::V4(address)) => Cow::Owned(address.to_string()),
+            HostRef::Address(IpAddr::V6(address)) => Cow::Owned(format!("[{address}]")),
+            HostRef::Name(name) if name.bytes().any(|b| b.is_ascii_uppercase()) => {
+                Cow::Owned(name.to_ascii_lowercase())
+            }
+            HostRef::Name(name) => Cow::Borrowed(name),
+        }
+    }
+
+    /// Returns the port, if the client wrote one.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        self.port
+    }
+
+    /// Returns whether the host is an address and not a name.
+    #[must_use]
+    pub fn is_address(&self) -> bool {
+        matches!(self.host, HostRef::Address(_))
+    }
+
+    pub(crate) fn host_ref(&self) -> HostRef<'a> {
+        self.host
+    }
+}
+
+/// Writes the host and the port in canonical form.
+impl fmt::Display for RequestHost<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.host())?;
+        match self.port {
+            Some(port) => write!(f, ":{port}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Eq for HostRef<'_> {}
+
+impl PartialEq for HostRef<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Address(a), Self::Address(b)) => a == b,
+            (Self::Name(a), Self::Name(b)) => a.eq_ignore_ascii_case(b),
+            _ => false,
+        }
+    }
+}
+
+/// The host of a request cannot be told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct HostError(Kind);
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Kind {
+    Disagreeing,
+    Duplicate,
+    Malformed,
+    Missing,
+    UserInfo,
+}
+
+impl HostError {
+    /// Returns why, as a constant phrase.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self.0 {
+            Kind::Disagreeing => "the request names two hosts",
+            Kind::Duplicate => "the request has more than one host field",
+            Kind::Malformed => "the host of the request is malformed",
+            Kind::Missing => "the request names no host",
+            Kind::UserInfo => "the host of the request bears user information",
+        }
+    }
+}
+
+impl fmt::Display for HostError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl std::error::Error for HostError {}
+
+/// Parses what stands behind the colon. RFC 3986, section 3.2.3, allows it to be empty.
+#[expect(
+    clippy::option_option,
+    reason = "a port that is absent and one that is malformed are different things"
+)]
+fn parse_port(port: &str) -> Option<Option<u16>> {
+    if port.is_empty() {
+        return Some(None);
+    }
+    if !port.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    match port.parse() {
+        Ok(0) | Err(_) => None,
+        Ok(port) => Some(Some(port)),
+    }
+}
+
+/// Returns whether the text is a host name: labels of letters, digits, hyphens and underscores.
+///
+/// RFC 3986 would allow more, but no name that a server is known by has more.
+pub(crate) fn is_name(name: &str) -> bool {
+    name.len() <= MAX_HOST
+        && name.split('.').all(|label| {
+            !label.is_empty()
+                && label.len() <= 63
+                && label
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+        })
+}
+
+/// Returns whether a name would be read as an IPv4 address by whoever follows the URL standard: its last label is a number.
+pub(crate) fn ends_in_number(name: &str) -> bool {
+    let last = name.rsplit('.').next().unwrap_or_default();
+    last.bytes().all(|b| b.is_ascii_digit())
+        || last
+            .strip_prefix("0x")
+            .or_else(|| last.strip_prefix("0X"))
+            .is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(value: &str, expected: Result<&str, Kind>) {
+        let found = RequestHost::parse(value.as_bytes()).map(|it| it.to_string());
+        assert_eq!(
+            found.as_deref().map_err(|e| e.0),
+            expected,
+            "host {value:?}"
+        );
+    }
+
+    #[test]
+    fn hosts_are_canonical() {
+        check("api.example.com", Ok("api.example.com"));
+        check("API.Example.com:8443", Ok("api.example.com:8443"));
+        check("EXAMPLE.com.", Ok("example.com")); // E35
+        check("example.com.:80", Ok("example.com:80"));
+        check("example.com:", Ok("example.com"));
+        check("under_score.internal", Ok("under_score.internal"));
+        check("192.0.2.7:80", Ok("192.0.2.7:80"));
+        check("[2001:DB8:0::7]:80", Ok("[2001:db8::7]:80"));
+        check("[::1]", Ok("[::1]"));
+    }
+
+    #[test]
+    fn what_is_no_host_is_refused() {
+        check("", Err(Kind::Missing));
+        check("u:p@evil", Err(Kind::UserInfo)); // E28
+        check("a/b@c\"", Err(Kind::UserInfo)); // E25
+        check("example.com@", Err(Kind::UserInfo));
+        for value in [
+            "a/b",
+            "a\"b",
+            "a b",
+            " example.com",
+            "example.com ",
+            "a,b",
+            "a%2eb",
+            "a\\b",
+            "a?b",
+            "a#b",
+            "www.example.com:80:80", // E29
+            ".example.com:443",      // E31
+            "a..b",
+            ".",
+            "..",
+            "example.com..",
+            ":80",
+            "example.com:x",
+            "example.com:+80",
+            "example.com:0",
+            "example.com:65536",
+            "example.com: 80",
+            "::1",
+            "[::1",
+            "[::1]80",
+            "[fe80::1%25eth0]",
+            "[v1.x]",
+            "[127.0.0.1]",
+            "010.0.0.1",
+            "10.1",
+            "0x7f.1",
+            "0x7f000001",
+            "1.2.3.4.5",
+            "bücher.example",
+        ] {
+            check(value, Err(Kind::Malformed));
+        }
+        check(&"a".repeat(64), Err(Kind::Malformed));
+        check(&["abcdefg"; 32].join("."), Err(Kind::Malformed));
+        let latin_1 = RequestHost::parse(b"b\xfccher.example");
+        assert_eq!(latin_1, Err(HostError(Kind::Malformed)));
+    }
+
+    #[track_caller]
+    fn check_request(version: Version, target: &str, lines: &[&str], expected: Result<&str, Kind>) {
+        let mut request = Request::builder().version(version).uri(target);
+        for line in lines {
+            request = request.header(HOST, *line);
+        }
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        let found = RequestHost::of(&parts).map(|it| it.to_string());
+        assert_eq!(
+            found.as_deref().map_err(|e| e.0),
+            expected,
+            "{target} {lines:?}"
+        );
+    }
+
+    #[test]
+    fn the_places_must_agree() {
+        use Version as V;
+        check_request(V::HTTP_11, "/", &["good"], Ok("good"));
+        check_request(V::HTTP_11, "/", &[], Err(Kind::Missing)); // E23
+        check_request(V::HTTP_10, "/", &[], Err(Kind::Missing));
+        check_request(V::HTTP_11, "/", &[""], Err(Kind::Missing));
+        check_request(V::HTTP_11, "/", &["a", "b"], Err(Kind::Duplicate)); // E24
+        check_request(V::HTTP_11, "/", &["a", "a"], Err(Kind::Duplicate)); // E24
+        check_request(
+            V::HTTP_11,
+            "http://evil/a",
+            &["good"],
+            Err(Kind::Disagreeing),
+        ); // E26
+        check_request(V::HTTP_11, "http://good/a", &["GOOD."], Ok("good"));
+        check_request(
+            V::HTTP_11,
+            "http://good:80/a",
+            &["good:81"],
+            Err(Kind::Disagreeing),
+        );
+        check_request(V::HTTP_11, "http://good/a", &[], Err(Kind::Missing));
+        check_request(
+            V::HTTP_2,
+            "http://good/a",
+            &["evil"],
+            Err(Kind::Disagreeing),
+        ); // E27
+        check_request(V::HTTP_2, "https://good/a", &[], Ok("good"));
+        check_request(V::HTTP_2, "https://good/a", &["good"], Ok("good"));
+        check_request(
+            V::HTTP_11,
+            "http://u:p@evil/a",
+            &["evil"],
+            Err(Kind::UserInfo),
+        ); // E28
+        check_request(V::HTTP_2, "http://u@evil/a", &[], Err(Kind::UserInfo)); // E28
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_never_panics_and_is_stable(value in proptest::collection::vec(any::<u8>(), 0..40)) {
+            if let Ok(host) = RequestHost::parse(&value) {
+                let text = host.to_string();
+                let again = RequestHost::parse(text.as_bytes());
+                prop_assert_eq!(again.as_ref().ok(), Some(&host));
+            }
+        }
+
+        #[test]
+        fn plausible_hosts_never_panic(value in "[a-c0-9.:\\[\\]@-]{0,20}") {
+            if let Ok(host) = RequestHost::parse(value.as_bytes()) {
+                let text = host.to_string();
+                prop_assert_eq!(RequestHost::parse(text.as_bytes()).ok(), Some(host));
+            }
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! The layer: events, the removal of headers, the extractors.
+
+use std::{
+    convert::Infallible,
+    sync::{Arc, Mutex},
+};
+
+use http::{Request, Response, StatusCode};
+use palisade::{
+    client_ip::{ClientContext, ClientIpLayer, ClientIpSource, SchemeSource},
+    event::SecurityEvent,
+    ip_set::IpList,
+};
+use tower::{Layer, ServiceExt, service_fn};
+
+use super::{headers, outcome, peer, proxies};
+
+/// Sends one request, and returns the events and the names of the headers that arrived.
+async fn send(
+    layer: ClientIpLayer,
+    from: &str,
+    lines: &[(&'static str, &[u8])],
+) -> (Vec<String>, Vec<String>) {
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let recorded = Arc::clone(&events);
+    let layer = layer.with_sink(move |event: &SecurityEvent<'_>| {
+        let peer = event
+            .peer()
+            .map(|peer| peer.to_string())
+            .unwrap_or_default();
+        let header = event.policy().unwrap_or_default();
+        let event = format!("{} {header} {peer}", event.action().as_str());
+        recorded.lock().unwrap().push(event);
+    });
+    let service = layer.layer(service_fn(async |request: Request<()>| {
+        let names = request.headers().keys().map(ToString::to_string);
+        let mut names: Vec<_> = names.collect();
+        names.sort();
+        Ok::<_, Infallible>(Response::new(names))
+    }));
+    let mut request = Request::new(());
+    *request.headers_mut() = headers(lines);
+    if let Some(peer) = peer(from) {
+        request.extensions_mut().insert(peer);
+    }
+    let Ok(response) = service.oneshot(request).await;
+    let events = std::mem::take(&mut *events.lock().unwrap());
+    (events, response.into_body())
+}
+
+fn layer() -> ClientIpLayer {
+    ClientIpLayer::new(ClientIpSource::XForwardedFor(proxies("10.0.0.0/8")))
+        .with_scheme(SchemeSource::XForwardedProto(proxies("10.0.0.0/8")))
+}
+
+#[tokio::test]
+async fn an_event_tells_why_a_header_was_not_used() {
+    #[track_caller]
+    fn check(sent: &(Vec<String>, Vec<String>), expected: &[&str]) {
+        assert_eq!(sent.0, expected);
+    }
+    const NAME: &str = "x-forwarded-for";
+
+    check(
+        &send(layer(), "10.0.0.1", &[(NAME, b"203.0.113.7")]).await,
+        &[],
+    );
+    check(&send(layer(), "10.0.0.1", &[]).await, &[]);
+    check(&send(layer(), "203.0.113.7", &[]).await, &[]);
+    check(
+        &send(layer(), "203.0.113.7", &[(NAME, b"6.6.6.6")]).await,
+        &["forwarded_header_untrusted x-forwarded-for 203.0.113.7"],
+    );
+    check(
+        &send(layer(), "203.0.113.7", &[("x-real-ip", b"6.6.6.6")]).await,
+        &[],
+    );
+    check(
+        &send(layer(), "10.0.0.1", &[(NAME, b"nonsense")]).await,
+        &["forwarded_header_malformed x-forwarded-for 10.0.0.1"],
+    );
+    // Cases A51, E07.
+    check(
+        &send(layer(), "", &[(NAME, b"6.6.6.6")]).await,
+        &["client_unknown x-forwarded-for "],
+    );
+    check(
+        &send(layer(), "10.0.0.1", &[("x-forwarded-proto", b"bar")]).await,
+        &["forwarded_header_malformed x-forwarded-proto 10.0.0.1"],
+    );
+}
+
+#[tokio::test]
+async fn headers_that_nobody_vouches_for_can_be_removed() {
+    let lines: [(&str, &[u8]); 6] = [
+        ("accept", b"*/*"),
+        ("x-forwarded-for", b"203.0.113.7"),
+        ("x_forwarded_for", b"6.6.6.6"),
+        ("x-forwarded-host", b"evil.test"),
+        ("x-real-ip", b"6.6.6.6"),
+        ("forwarded", b"for=6.6.6.6"),
+    ];
+    let (_, kept) = send(layer(), "203.0.113.7", &lines).await;
+    assert_eq!(kept.len(), 6);
+    let clean = layer().without_untrusted_headers();
+    let (_, kept) = send(clean.clone(), "203.0.113.7", &lines).await;
+    assert_eq!(kept, ["accept"]);
+    let (_, kept) = send(clean.clone(), "", &lines).await;
+    assert_eq!(kept, ["accept"]);
+    let (_, kept) = send(clean, "10.0.0.1", &lines).await;
+    let expected = [
+        "accept",
+        "forwarded",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-real-ip",
+    ];
+    assert_eq!(kept, expected);
+    let peer_only = ClientIpLayer::new(ClientIpSource::Peer).without_untrusted_headers();
+    let (_, kept) = send(peer_only, "10.0.0.1", &lines).await;
+    assert_eq!(kept, ["accept"]);
+}
+
+#[test]
+fn trusted_proxies_can_be_replaced() {
+    let list = IpList::new("proxies", "10.0.0.0/8".parse().unwrap());
+    let trusted = palisade::client_ip::TrustedProxies::from_list(list.clone()).unwrap();
+    let source = ClientIpSource::XForwardedFor(trusted);
+    let resolve = || {
+        let lines = headers(&[("x-forwarded-for", b"203.0.113.7")]);
+        outcome(super::resolve(&source, peer("10.0.0.1"), lines))
+    };
+    assert_eq!(resolve(), "203.0.113.7");
+    list.replace("192.0.2.0/24".parse().unwrap());
+    assert_eq!(resolve(), "10.0.0.1");
+    // A list that has come to cover everybody is trusted for nobody.
+    list.replace("0.0.0.0/0".parse().unwrap());
+    assert_eq!(resolve(), "10.0.0.1");
+}
+
+#[cfg(feature = "axum")]
+#[tokio::test]
+async fn handlers_can_ask() {
+    use axum::{Router, body::Body, routing::get};
+    use palisade::client_ip::ClientIp;
+
+    let handler = async |client: ClientIp, context: ClientContext| {
+        format!(
+            "{client} over {}",
+            context.scheme().map_or("?", |it| it.scheme().as_str())
+        )
+    };
+    let router = Router::new().route("/", get(handler));
+    let request = || {
+        let request = Request::get("/").header("x-forwarded-for", "203.0.113.7");
+        let request = request.header("x-forwarded-proto", "https");
+        request
+            .extension(peer("10.0.0.1").unwrap())
+            .body(Body::empty())
+            .unwrap()
+    };
+    let response = router
+        .clone()
+        .layer(layer())
+        .oneshot(request())
+        .await
+        .unwrap();
+    let body = axum::body::to_bytes(response.into_body(), 100)
+        .await
+        .unwrap();
+    assert_eq!(body, "203.0.113.7 over https");
+
+    let response = router.oneshot(request()).await.unwrap();
+    assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+}
+
+/// Case C15: what a client sent is never sent back.
+#[cfg(feature = "axum")]
+#[tokio::test]
+async fn what_cannot_be_read_is_not_echoed() {
+    use axum::{Router, body::Body, routing::get};
+    use palisade::client_ip::ClientIp;
+
+    let source = ClientIpSource::Header(
+        http::HeaderName::from_static("x-real-ip"),
+        proxies("10.0.0.0/8"),
+    );
+    let router = Router::new().route("/", get(async |client: ClientIp| client.to_string()));
+    let request = Request::get("/").header("x-real-ip", "<script>6");
+    let request = request
+        .extension(peer("10.0.0.1").unwrap())
+        .body(Body::empty())
+        .unwrap();
+    let response = router
+        .layer(ClientIpLayer::new(source))
+        .oneshot(request)
+        .await
+        .unwrap();
+    let body = axum::body::to_bytes(response.into_body(), 100)
+        .await
+        .unwrap();
+    assert_eq!(body, "unknown (malformed)");
+}
