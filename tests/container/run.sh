@@ -16,6 +16,8 @@ example=$root/examples/api
 image=palisade-example-api
 export STANDIN_IMAGES=${STANDIN_IMAGES:-$root/../shared/containers/standin-images.sh}
 work=$(mktemp -d)
+# An engine that maps users has to get through.
+chmod 0711 "$work"
 
 for part in lib engine build image alone stack monitoring userns; do
   # shellcheck source=/dev/null

@@ -4,7 +4,6 @@ project=palisade-test
 https_port=18443
 http_port=18080
 client=palisade-test-client
-stack_is_up=''
 
 compose() {
   PALISADE_SECRETS=$work/secrets PALISADE_HTTPS=127.0.0.1:$https_port PALISADE_HTTP=127.0.0.1:$http_port \
@@ -13,17 +12,18 @@ compose() {
 }
 
 stack_down() {
-  [ -n "$stack_is_up" ] || return 0
+  outside_down
+  [ -e "$work/stack.up" ] || return 0
   docker rm --force "$client" >/dev/null 2>&1
   compose --profile attempt down --volumes --timeout 5 >/dev/null 2>&1
-  stack_is_up=''
+  rm -f "$work/stack.up"
 }
 
 # Starts the stack and a client beside nginx, once for all sections that want it.
 stack_up() {
-  [ -z "$stack_is_up" ] || return 0
+  [ ! -e "$work/stack.up" ] || return 0
   PALISADE_SECRETS=$work/secrets "$example/secrets.sh" || return 1
-  stack_is_up=yes
+  touch "$work/stack.up"
   compose up --detach --wait --wait-timeout 120 --no-build || { compose logs --tail 20; return 1; }
   docker run --detach --name "$client" --network "${project}_edge" --volume "$work/secrets/tls.crt:/tls.crt:ro" \
     --entrypoint sleep nginxinc/nginx-unprivileged:stable-trixie 3600 >/dev/null
@@ -89,26 +89,43 @@ store_is_hidden() {
   ip=$(docker inspect --format "{{(index .NetworkSettings.Networks \"${project}_store\").IPAddress}}" "$(container redis)")
   refuses from_client getent hosts redis && refuses from_client curl --silent --max-time 3 "telnet://$ip:6379"
 }
-gateway_of() { docker network inspect --format '{{(index .IPAM.Config 0).Gateway}}' "${project}_edge"; }
-# A service of the host stands for the world outside: a container with a way out reaches it, the instances do not.
-outside_can_be_reached_from_the_edge() {
-  from_client curl --silent --output /dev/null --max-time 5 "http://$(gateway_of):18099/"
+# A network namespace beside the machine's stands for the world outside: 198.51.100.2 is for documentation and routed nowhere else.
+outside=palisade-outside
+outside_up() {
+  mkdir -p "$work/outside"
+  ip netns add "$outside" && ip link add palisade-out type veth peer name outer netns "$outside" &&
+    ip address add 198.51.100.1/30 dev palisade-out && ip link set palisade-out up &&
+    ip -netns "$outside" address add 198.51.100.2/30 dev outer && ip -netns "$outside" link set outer up &&
+    ip -netns "$outside" route add default via 198.51.100.1 || return 1
+  ip netns exec "$outside" python3 -m http.server 18099 --directory "$work/outside" >/dev/null 2>&1 &
+  echo $! >"$work/outside.pid"
+  eventually 10 curl --silent --output /dev/null http://198.51.100.2:18099/
 }
+outside_down() {
+  [ -e "$work/outside.pid" ] || return 0
+  kill "$(cat "$work/outside.pid")" 2>/dev/null
+  rm -f "$work/outside.pid"
+  ip netns delete "$outside" 2>/dev/null
+  ip link delete palisade-out 2>/dev/null
+  true
+}
+outside_can_be_reached_from_the_edge() { from_client curl --silent --output /dev/null --max-time 5 http://198.51.100.2:18099/; }
 instance_cannot_reach_out() {
   local output
-  output=$(from_attempt connect "$(gateway_of)" 18099 192.0.2.1 443) || return 1
-  contains "connect:$(gateway_of):18099 denied" "$output" && contains 'connect:192.0.2.1:443 denied' "$output" && lacks allowed "$output"
+  output=$(from_attempt connect 198.51.100.2 18099) || return 1
+  contains 'connect:198.51.100.2:18099 denied' "$output"
 }
-instance_can_reach_its_neighbour() { contains 'connect:172.30.241.10:8443 allowed' "$(from_attempt connect 172.30.241.10 8443)"; }
-with_service_of_the_host() {
+# The gateway is the host: services that the host offers on every address.
+instance_cannot_reach_the_host() {
   local server status=0
-  mkdir -p "$work/outside"
-  python3 -m http.server 18099 --bind "$(gateway_of)" --directory "$work/outside" >/dev/null 2>&1 &
+  python3 -m http.server 18098 --directory "$work/outside" >/dev/null 2>&1 &
   server=$!
-  eventually 10 curl --silent --output /dev/null "http://$(gateway_of):18099/" && "$@" || status=1
+  eventually 10 curl --silent --output /dev/null http://127.0.0.1:18098/ || status=1
+  contains 'connect:172.30.241.1:18098 denied' "$(from_attempt connect 172.30.241.1 18098)" || status=1
   kill "$server" && wait "$server" 2>/dev/null
   return "$status"
 }
+instance_can_reach_its_neighbour() { contains 'connect:172.30.241.10:8443 allowed' "$(from_attempt connect 172.30.241.10 8443)"; }
 inner_paths_are_hidden() {
   local path
   for path in /metrics /healthz /readyz; do is 404 "$(edge_status "$path")" || return 1; done
@@ -159,7 +176,7 @@ flood_is_refused() {
 }
 
 # ---- secrets
-secret_is_mounted() { from_attempt files | grep --quiet 'write-to:/run/secrets/redis_password denied E\(ROFS\|ACCES\)'; }
+secret_is_mounted() { grep --extended-regexp 'write-to:/run/secrets/redis_password denied E(ROFS|ACCES)$' <<<"$(from_attempt files)"; }
 no_secret_in_environments() {
   local service secret
   secret=$(cat "$work/secrets/redis_password")
@@ -231,6 +248,16 @@ missing_secret_fails_visibly() {
   docker compose --project-name palisade-missing --file "$example/compose.yaml" down --volumes >/dev/null 2>&1 || true
   contains redis_password "$output"
 }
+port_in_use_fails_visibly() {
+  local output status=0 occupant
+  python3 -m http.server "$https_port" --bind 127.0.0.1 --directory "$work" >/dev/null 2>&1 &
+  occupant=$!
+  eventually 10 curl --silent --output /dev/null "http://127.0.0.1:$https_port/"
+  output=$(compose up --detach --wait --wait-timeout 60 --no-build --no-deps nginx 2>&1) && { echo "it came up"; status=1; }
+  kill "$occupant" && wait "$occupant" 2>/dev/null
+  compose down --volumes >/dev/null 2>&1
+  [ "$status" -eq 0 ] && contains "127.0.0.1:$https_port" "$output"
+}
 broken_certificate_fails_visibly() {
   local output
   chmod u+w "$work/secrets/tls.crt"
@@ -245,6 +272,10 @@ broken_certificate_fails_visibly() {
 }
 
 probe_stack() {
+  # Before the stack itself has the addresses.
+  PALISADE_SECRETS=$work/secrets "$example/secrets.sh"
+  check misconfigured-missing-secret-fails-visibly missing_secret_fails_visibly
+  check misconfigured-port-in-use-fails-visibly port_in_use_fails_visibly
   check stack-comes-up stack_up
   for service in nginx api-1 api-2 redis prometheus; do
     check "stack-$service-is-hardened" is_hardened "$service"
@@ -257,8 +288,19 @@ probe_stack() {
 
   check network-instances-are-hidden-from-the-edge api_is_hidden
   check network-store-is-hidden-from-the-edge store_is_hidden
-  check network-instance-cannot-reach-out with_service_of_the_host instance_cannot_reach_out
-  check control-network-edge-can-reach-out with_service_of_the_host outside_can_be_reached_from_the_edge
+  if [ "$(id -u)" -eq 0 ] && need_command ip; then
+    outside_up || echo "the namespace outside cannot be made"
+    check control-network-edge-can-reach-out outside_can_be_reached_from_the_edge
+    check network-instance-cannot-reach-out instance_cannot_reach_out
+    outside_down
+  else
+    skip network-instance-cannot-reach-out "only root can make the network namespace that stands for the world outside"
+  fi
+  if [ "$(docker version --format '{{.Server.Version}}' | cut -d . -f 1)" -ge 27 ]; then
+    check network-instance-cannot-reach-the-host instance_cannot_reach_the_host
+  else
+    skip network-instance-cannot-reach-the-host "engines before version 27 ignore the isolated gateway mode"
+  fi
   check control-network-instance-reaches-its-neighbour instance_can_reach_its_neighbour
   check network-inner-paths-are-hidden inner_paths_are_hidden
 
@@ -290,7 +332,6 @@ probe_stack() {
   check stack-survives-the-stop-of-one-instance stopping_one_is_survived
   check stack-rolling-restart-loses-no-request rolling_restart_loses_nothing
 
-  check misconfigured-missing-secret-fails-visibly missing_secret_fails_visibly
   check misconfigured-certificate-fails-visibly broken_certificate_fails_visibly
   # Last, when everything has logged what it has to say.
   check secret-is-in-no-log no_secret_in_logs
