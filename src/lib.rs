@@ -72,6 +72,9 @@ pub mod host;
 pub mod https;
 pub mod ip_filter;
 pub mod ip_set;
+#[cfg(feature = "jail")]
+pub mod jail;
+pub mod metrics;
 pub mod policy;
 #[cfg(feature = "rate-limit")]
 pub mod rate_limit;

@@ -5,6 +5,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Instant,
 };
 
 use http::{Request, Response};
@@ -68,6 +69,7 @@ pub(crate) struct Waiting<S, P: ?Sized, R, ReqBody> {
     pub(crate) admission: Admission,
     pub(crate) step: usize,
     pub(crate) later: LaterDecision,
+    pub(crate) began: Option<Instant>,
 }
 
 impl<S, P: ?Sized, R, ReqBody, ResBody> ResponseFuture<S, P, R, ReqBody, ResBody>
@@ -169,17 +171,22 @@ where
         mut admission,
         step,
         later: _,
+        began,
     } = waiting;
     let (mut parts, body) = request.into_parts();
     match gate.resume(step, decision, &mut parts, &mut admission) {
         Progress::Admitted => {
+            gate.end(began);
             gate.admit(&parts, &mut admission);
             let future = inner.call(Request::from_parts(parts, body));
             State::calling(future, admission)
         }
-        Progress::Refused(rejection) => State::Refused {
-            response: Some(gate.refuse(&parts, admission, rejection)),
-        },
+        Progress::Refused(rejection) => {
+            gate.end(began);
+            State::Refused {
+                response: Some(gate.refuse(&parts, admission, rejection)),
+            }
+        }
         Progress::Waiting { step, later } => State::Waiting {
             waiting: Some(Box::new(Waiting {
                 inner,
@@ -188,6 +195,7 @@ where
                 admission,
                 step,
                 later,
+                began,
             })),
         },
     }

@@ -1,6 +1,10 @@
 //! Runs the policies of a layer and carries out their decisions.
 
-use std::{mem, sync::Arc, time::Duration};
+use std::{
+    mem,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use http::{
     HeaderValue, Response, StatusCode,
@@ -11,10 +15,12 @@ use http::{
 use crate::{
     client_ip::{context::ClientContext, peer::PeerAddr},
     clock::Clock,
+    enforce::counts::Counters,
     event::{
         model::{Action, SecurityEvent},
         sink::{EventSink, SharedSink},
     },
+    metrics::duration::Durations,
     policy::{
         admission::Admission,
         decision::{Check, Decision, LaterDecision},
@@ -32,6 +38,9 @@ pub(crate) struct Gate<P: ?Sized, R> {
     pub(crate) sink: SharedSink,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) policies: Arc<P>,
+    pub(crate) counters: Arc<Counters>,
+    /// Measures how long checks take; opt-in, because it reads the clock twice.
+    pub(crate) durations: Option<Arc<Durations>>,
 }
 
 /// How far a request has come.
@@ -68,6 +77,7 @@ impl<P: PolicySet + ?Sized, R> Gate<P, R> {
                 match self.policies.check_step(step, &head) {
                     Check::Later(later) => return Progress::Waiting { step, later },
                     Check::Ready(Decision::Admit(mut later)) => {
+                        self.counters.admitted(step, &later);
                         step += 1;
                         let found = mem::take(&mut later.extensions);
                         admission.merge(later);
@@ -76,6 +86,7 @@ impl<P: PolicySet + ?Sized, R> Gate<P, R> {
                         }
                     }
                     Check::Ready(Decision::Reject(rejection)) => {
+                        self.counters.refused(step, &rejection);
                         return Progress::Refused(rejection);
                     }
                 }
@@ -96,16 +107,42 @@ impl<P: PolicySet + ?Sized, R> Gate<P, R> {
     ) -> Progress {
         match decision {
             Decision::Admit(mut later) => {
+                self.counters.admitted(step, &later);
                 parts.extensions.extend(mem::take(&mut later.extensions));
                 admission.merge(later);
                 self.check_from(step + 1, parts, admission)
             }
-            Decision::Reject(rejection) => Progress::Refused(rejection),
+            Decision::Reject(rejection) => {
+                self.counters.refused(step, &rejection);
+                Progress::Refused(rejection)
+            }
+        }
+    }
+
+    /// Reads when a check begins, if its duration is asked for.
+    #[inline]
+    pub(crate) fn begin(&self) -> Option<Instant> {
+        self.durations.as_ref().map(|_| self.clock.now())
+    }
+
+    /// Records how long the check took that has begun then.
+    #[inline]
+    pub(crate) fn end(&self, began: Option<Instant>) {
+        if let (Some(durations), Some(began)) = (&self.durations, began) {
+            durations.record(self.clock.now().saturating_duration_since(began));
         }
     }
 
     /// Records the events of an admitted request.
+    #[inline]
     pub(crate) fn admit(&self, parts: &Parts, admission: &mut Admission) {
+        if !admission.notices.is_empty() {
+            self.notify(parts, admission);
+        }
+    }
+
+    #[cold]
+    fn notify(&self, parts: &Parts, admission: &mut Admission) {
         for notice in admission.notices.drain(..) {
             let event = SecurityEvent::new(notice.action(), notice.reason());
             let event = notice.evidence().apply(event);
@@ -134,15 +171,15 @@ impl<P: PolicySet + ?Sized, R> Gate<P, R> {
         self.admit(parts, &mut admission);
         admission.notices.append(&mut rejection.notices);
         self.admit(parts, &mut admission);
+        // Before the event, which tells the status that the client gets to see.
+        let mut response = self.respond.respond(&rejection, parts);
         if rejection.is_recorded() {
             let event = SecurityEvent::new(rejection.action(), rejection.reason())
-                .with_status(rejection.status());
+                .with_status(response.status());
             let event = rejection.evidence.apply(event);
             self.sink
                 .record(&about(event, rejection.policy().map(|it| &**it), parts));
         }
-
-        let mut response = self.respond.respond(&rejection, parts);
         admission.receipts.settle(Outcome::Refused(&rejection));
         response.extensions_mut().insert(Refusal {
             action: rejection.action(),
@@ -181,7 +218,8 @@ impl Refusal {
     }
 }
 
-fn about<'a>(
+/// Adds to an event what a request says.
+pub(crate) fn about<'a>(
     mut event: SecurityEvent<'a>,
     policy: Option<&'a str>,
     parts: &'a Parts,

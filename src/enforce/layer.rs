@@ -14,10 +14,15 @@ use tower_service::Service;
 use crate::{
     clock::{Clock, MonotonicClock},
     enforce::{
+        counts::{Counters, PolicyCounts},
         future::{ResponseFuture, Waiting},
         gate::{Gate, Progress},
     },
     event::sink::{EventSink, SharedSink},
+    metrics::{
+        duration::{DurationCounts, Durations},
+        names::CHECK_DURATION_SECONDS,
+    },
     policy::{admission::Admission, set::PolicySet},
     respond::{ProblemJson, Respond},
 };
@@ -29,7 +34,7 @@ pub struct EnforceLayer<P: ?Sized, R = ProblemJson> {
     gate: Arc<Gate<P, R>>,
 }
 
-impl<P> EnforceLayer<P> {
+impl<P: PolicySet> EnforceLayer<P> {
     /// Creates a layer that answers refused requests with problem documents, records events in the [default
     /// sink](SharedSink::default) and reads the monotonic clock.
     pub fn new(policies: P) -> Self {
@@ -37,7 +42,7 @@ impl<P> EnforceLayer<P> {
     }
 }
 
-impl<P: ?Sized> EnforceLayer<P> {
+impl<P: PolicySet + ?Sized> EnforceLayer<P> {
     /// Creates a layer from policies that are shared with others.
     #[must_use]
     pub fn shared(policies: Arc<P>) -> Self {
@@ -46,6 +51,8 @@ impl<P: ?Sized> EnforceLayer<P> {
                 respond: ProblemJson,
                 sink: SharedSink::default(),
                 clock: Arc::new(MonotonicClock),
+                counters: Arc::new(Counters::new(&*policies)),
+                durations: None,
                 policies,
             }),
         }
@@ -68,6 +75,8 @@ impl<P: ?Sized, R: Clone> EnforceLayer<P, R> {
                 sink,
                 clock: Arc::clone(&self.gate.clock),
                 policies: Arc::clone(&self.gate.policies),
+                counters: Arc::clone(&self.gate.counters),
+                durations: self.gate.durations.clone(),
             }),
         }
     }
@@ -87,6 +96,24 @@ impl<P: ?Sized, R: Clone> EnforceLayer<P, R> {
                 sink: self.gate.sink.clone(),
                 clock,
                 policies: Arc::clone(&self.gate.policies),
+                counters: Arc::clone(&self.gate.counters),
+                durations: self.gate.durations.clone(),
+            }),
+        }
+    }
+
+    /// Measures how long the policies take to decide, waiting for other machines included. It is off by default, because it reads the
+    /// clock twice per request.
+    #[must_use]
+    pub fn with_check_duration(self) -> Self {
+        Self {
+            gate: Arc::new(Gate {
+                respond: self.gate.respond.clone(),
+                sink: self.gate.sink.clone(),
+                clock: Arc::clone(&self.gate.clock),
+                policies: Arc::clone(&self.gate.policies),
+                counters: Arc::clone(&self.gate.counters),
+                durations: Some(Arc::new(Durations::new(CHECK_DURATION_SECONDS))),
             }),
         }
     }
@@ -100,8 +127,32 @@ impl<P: ?Sized, R: Clone> EnforceLayer<P, R> {
                 sink: self.gate.sink.clone(),
                 clock: Arc::clone(&self.gate.clock),
                 policies: Arc::clone(&self.gate.policies),
+                counters: Arc::clone(&self.gate.counters),
+                durations: self.gate.durations.clone(),
             }),
         }
+    }
+}
+
+impl<P: ?Sized, R> EnforceLayer<P, R> {
+    /// Returns how often each policy has decided what, in the order in which they are checked. The counts are exact, whatever became of
+    /// the events.
+    #[must_use]
+    pub fn counts(&self) -> Vec<PolicyCounts> {
+        self.gate.counters.counts()
+    }
+
+    /// Returns how long checks have taken so far; nothing unless [`with_check_duration`](Self::with_check_duration) was called.
+    #[must_use]
+    pub fn check_durations(&self) -> Option<DurationCounts> {
+        self.gate.durations.as_ref().map(|it| it.counts())
+    }
+}
+
+#[cfg(feature = "jail")]
+impl<P: ?Sized, R> EnforceLayer<P, R> {
+    pub(crate) fn policies(&self) -> &P {
+        &self.gate.policies
     }
 }
 
@@ -169,13 +220,16 @@ where
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let (mut parts, body) = request.into_parts();
         let mut admission = Admission::new();
+        let began = self.gate.begin();
         match self.gate.check_from(0, &mut parts, &mut admission) {
             Progress::Admitted => {
+                self.gate.end(began);
                 self.gate.admit(&parts, &mut admission);
                 let future = self.inner.call(Request::from_parts(parts, body));
                 ResponseFuture::calling(future, admission)
             }
             Progress::Refused(rejection) => {
+                self.gate.end(began);
                 ResponseFuture::refused(self.gate.refuse(&parts, admission, rejection))
             }
             Progress::Waiting { step, later } => {
@@ -188,6 +242,7 @@ where
                     admission,
                     step,
                     later,
+                    began,
                 })
             }
         }

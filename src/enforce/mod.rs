@@ -44,12 +44,14 @@
 //! # Ok(()) }
 //! ```
 
+pub(crate) mod counts;
 pub(crate) mod future;
 pub(crate) mod gate;
 pub(crate) mod layer;
 pub(crate) mod track_body;
 
 pub use self::{
+    counts::PolicyCounts,
     future::ResponseFuture,
     gate::Refusal,
     layer::{Enforce, EnforceLayer},

@@ -18,17 +18,49 @@
 //! sink.record(&SecurityEvent::new(Action::RateLimitExceeded, "quota exceeded").with_path("/login\nforged"));
 //! ```
 
+pub(crate) mod address;
+#[cfg(feature = "privacy")]
+pub(crate) mod address_key;
+#[cfg(feature = "flood-control")]
+pub(crate) mod budget;
+pub(crate) mod channel;
+pub(crate) mod ecs;
+#[cfg(feature = "tracing-subscriber")]
+pub(crate) mod ecs_layer;
 pub(crate) mod fingerprint;
+#[cfg(feature = "flood-control")]
+pub(crate) mod flood;
+pub(crate) mod json;
+pub(crate) mod lines;
 pub(crate) mod model;
+pub(crate) mod owasp;
+pub(crate) mod privacy;
 pub(crate) mod sanitize;
+pub(crate) mod schema;
 pub(crate) mod sink;
+pub(crate) mod text;
+pub(crate) mod time;
+#[cfg(feature = "flood-control")]
+pub(crate) mod totals;
 #[cfg(feature = "tracing")]
 pub(crate) mod tracing;
 
+#[cfg(feature = "privacy")]
+pub use self::address_key::{AddressKey, AddressKeyError};
+#[cfg(feature = "tracing-subscriber")]
+pub use self::ecs_layer::EcsLayer;
+#[cfg(feature = "flood-control")]
+pub use self::flood::FloodControl;
 #[cfg(feature = "tracing")]
 pub use self::tracing::TracingSink;
 pub use self::{
+    address::EventAddress,
+    channel::ChannelSink,
+    ecs::EcsLines,
     fingerprint::{Fingerprint, FingerprintKey},
+    lines::{LineFormat, LineSink},
     model::{Action, SecurityEvent, Severity},
+    privacy::{AddressPrivacy, PrivacySink},
     sink::{EventSink, NullSink, SharedSink},
+    text::TextLines,
 };

@@ -10,7 +10,12 @@ use std::{
 use http::{HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
 
-use crate::event::{fingerprint::Fingerprint, sanitize::sanitize};
+use crate::event::{
+    address::EventAddress,
+    fingerprint::Fingerprint,
+    owasp,
+    sanitize::{sanitize, sanitize_bytes},
+};
 
 /// Sequence number of the next event of this process.
 static SEQUENCE: AtomicU64 = AtomicU64::new(0);
@@ -27,6 +32,8 @@ pub enum Action {
     ApiKeyRejected,
     /// A valid API key lacks the scope that the request needs.
     ApiKeyScopeMissing,
+    /// The file of bans could not be read or written.
+    BanFileFailed,
     /// A client that should have been banned was not.
     BanSkipped,
     /// A banned client tried again.
@@ -105,6 +112,7 @@ impl Action {
             Self::ApiKeyAcceptedPrevious => "api_key_accepted_previous",
             Self::ApiKeyRejected => "api_key_rejected",
             Self::ApiKeyScopeMissing => "api_key_scope_missing",
+            Self::BanFileFailed => "ban_file_failed",
             Self::BanSkipped => "ban_skipped",
             Self::BannedClientDenied => "banned_client_denied",
             Self::ClientBanned => "client_banned",
@@ -149,7 +157,8 @@ impl Action {
             Self::ApiKeyAcceptedPrevious | Self::ApiKeyRejected | Self::ApiKeyScopeMissing => {
                 "api_key"
             }
-            Self::BanSkipped
+            Self::BanFileFailed
+            | Self::BanSkipped
             | Self::BannedClientDenied
             | Self::ClientBanned
             | Self::ClientUnbanned => "jail",
@@ -196,7 +205,8 @@ impl Action {
             | Self::LimiterStoreRecovered
             | Self::RateLimitWarning
             | Self::SecretLoaded => Severity::Info,
-            Self::ClientUnknown
+            Self::BanFileFailed
+            | Self::ClientUnknown
             | Self::IpListReloadFailed
             | Self::LimiterStoreFailed
             | Self::LimiterStoreFull
@@ -231,6 +241,17 @@ impl Severity {
             Self::Error => "error",
         }
     }
+
+    /// Returns the numeric severity of syslog (RFC 5424, section 6.2.1), as in ECS `event.severity`: less is more urgent.
+    #[must_use]
+    pub const fn syslog(self) -> u8 {
+        match self {
+            Self::Debug => 7,
+            Self::Info => 6,
+            Self::Warn => 4,
+            Self::Error => 3,
+        }
+    }
 }
 
 /// One security event.
@@ -245,8 +266,8 @@ pub struct SecurityEvent<'a> {
     enforced: bool,
     reason: Cow<'a, str>,
     policy: Option<Cow<'a, str>>,
-    client: Option<IpAddr>,
-    peer: Option<IpAddr>,
+    client: Option<EventAddress<'a>>,
+    peer: Option<EventAddress<'a>>,
     method: Option<Cow<'a, str>>,
     path: Option<Cow<'a, str>>,
     rule: Option<IpNet>,
@@ -258,6 +279,7 @@ pub struct SecurityEvent<'a> {
     count: Option<u64>,
     start: Option<SystemTime>,
     end: Option<SystemTime>,
+    suppressed: Option<Action>,
 }
 
 impl<'a> SecurityEvent<'a> {
@@ -282,6 +304,7 @@ impl<'a> SecurityEvent<'a> {
             count: None,
             start: None,
             end: None,
+            suppressed: None,
         }
     }
 
@@ -297,15 +320,32 @@ impl<'a> SecurityEvent<'a> {
         self
     }
 
-    /// Sets the client's address: the one the decision was made by.
-    pub fn with_client(mut self, client: IpAddr) -> Self {
+    /// Sets the client's address: the one the decision was made by. An IPv4-mapped address is shown as IPv4.
+    pub fn with_client(self, client: IpAddr) -> Self {
+        self.with_client_address(EventAddress::Full(client.to_canonical()))
+    }
+
+    /// Sets what is shown of the client's address.
+    pub fn with_client_address(mut self, client: EventAddress<'a>) -> Self {
         self.client = Some(client);
         self
     }
 
-    /// Sets the address of the other end of the connection.
-    pub fn with_peer(mut self, peer: IpAddr) -> Self {
+    /// Sets the address of the other end of the connection. An IPv4-mapped address is shown as IPv4.
+    pub fn with_peer(self, peer: IpAddr) -> Self {
+        self.with_peer_address(EventAddress::Full(peer.to_canonical()))
+    }
+
+    /// Sets what is shown of the address of the other end of the connection.
+    pub fn with_peer_address(mut self, peer: EventAddress<'a>) -> Self {
         self.peer = Some(peer);
+        self
+    }
+
+    /// Leaves out both addresses.
+    pub fn without_addresses(mut self) -> Self {
+        self.client = None;
+        self.peer = None;
         self
     }
 
@@ -324,6 +364,12 @@ impl<'a> SecurityEvent<'a> {
     /// Sets the entry of a list that decided.
     pub fn with_rule(mut self, rule: IpNet) -> Self {
         self.rule = Some(rule);
+        self
+    }
+
+    /// Leaves out the entry of a list that decided.
+    pub fn without_rule(mut self) -> Self {
+        self.rule = None;
         self
     }
 
@@ -370,6 +416,12 @@ impl<'a> SecurityEvent<'a> {
         self
     }
 
+    /// Sets the action whose occurrences a summary counts.
+    pub fn with_suppressed(mut self, action: Action) -> Self {
+        self.suppressed = Some(action);
+        self
+    }
+
     /// Returns what happened.
     #[must_use]
     pub fn action(&self) -> Action {
@@ -400,16 +452,28 @@ impl<'a> SecurityEvent<'a> {
         self.policy.as_deref()
     }
 
-    /// Returns the client's address: the one the decision was made by.
+    /// Returns the client's address, the one the decision was made by, or the first address of its network.
     #[must_use]
     pub fn client(&self) -> Option<IpAddr> {
-        self.client
+        self.client.as_ref().and_then(EventAddress::addr)
     }
 
-    /// Returns the address of the other end of the connection.
+    /// Returns what is shown of the client's address.
+    #[must_use]
+    pub fn client_address(&self) -> Option<&EventAddress<'a>> {
+        self.client.as_ref()
+    }
+
+    /// Returns the address of the other end of the connection, or the first address of its network.
     #[must_use]
     pub fn peer(&self) -> Option<IpAddr> {
-        self.peer
+        self.peer.as_ref().and_then(EventAddress::addr)
+    }
+
+    /// Returns what is shown of the address of the other end of the connection.
+    #[must_use]
+    pub fn peer_address(&self) -> Option<&EventAddress<'a>> {
+        self.peer.as_ref()
     }
 
     /// Returns the request's method, sanitized.
@@ -478,6 +542,30 @@ impl<'a> SecurityEvent<'a> {
         self.end
     }
 
+    /// Returns the action whose occurrences a summary counts.
+    #[must_use]
+    pub fn suppressed(&self) -> Option<Action> {
+        self.suppressed
+    }
+
+    /// Returns the name in the OWASP logging vocabulary with its arguments, where there is one.
+    #[must_use]
+    pub fn owasp(&self) -> Option<String> {
+        owasp::name(self)
+    }
+
+    /// Returns the ECS `event.type` values: what was only observed was not denied.
+    #[must_use]
+    pub fn ecs_types(&self) -> &'static [&'static str] {
+        self.action.types_where(self.enforced)
+    }
+
+    /// Returns the ECS `event.outcome`: a refusal that was only observed has none.
+    #[must_use]
+    pub fn ecs_outcome(&self) -> Option<&'static str> {
+        self.action.ecs_outcome().filter(|_| self.enforced)
+    }
+
     /// Returns how urgent the event is: a refusal that was only observed is no more than information.
     #[must_use]
     pub fn severity(&self) -> Severity {
@@ -498,8 +586,8 @@ impl<'a> SecurityEvent<'a> {
             enforced: self.enforced,
             reason: Cow::Owned(self.reason.into_owned()),
             policy: self.policy.map(|it| Cow::Owned(it.into_owned())),
-            client: self.client,
-            peer: self.peer,
+            client: self.client.map(EventAddress::into_owned),
+            peer: self.peer.map(EventAddress::into_owned),
             // Text of a client's choice is cut here, so that a kept event is no larger than a shown one.
             method: self.method.map(|it| Cow::Owned(sanitize(&it).into_owned())),
             path: self.path.map(|it| Cow::Owned(sanitize(&it).into_owned())),
@@ -514,18 +602,8 @@ impl<'a> SecurityEvent<'a> {
             count: self.count,
             start: self.start,
             end: self.end,
+            suppressed: self.suppressed,
         }
-    }
-}
-
-fn sanitize_bytes(bytes: &[u8]) -> Cow<'_, str> {
-    // A character has at most four bytes: what lies beyond the cap need not be looked at.
-    let head = bytes
-        .get(..crate::event::sanitize::MAX_TEXT + 4)
-        .unwrap_or(bytes);
-    match String::from_utf8_lossy(head) {
-        Cow::Borrowed(text) => sanitize(text),
-        Cow::Owned(text) => Cow::Owned(sanitize(&text).into_owned()),
     }
 }
 
@@ -550,9 +628,10 @@ mod tests {
     #[test]
     fn an_owned_event_says_the_same() {
         let agent = HeaderValue::from_bytes(b"curl\xff\xe2\x80\xae").unwrap();
+        let path = "\u{1}".repeat(200);
         let event = SecurityEvent::new(Action::IpBlocked, "reason")
             .with_policy("deny")
-            .with_path("/a\nb")
+            .with_path(&path)
             .with_user_agent(&agent)
             .with_count(3);
         let owned = event.clone().into_owned();

@@ -1,8 +1,22 @@
 //! Who receives events.
 
-use std::{fmt, sync::Arc};
+use std::{
+    any::Any,
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
-use crate::event::model::SecurityEvent;
+use crate::{
+    event::{
+        model::{Action, SecurityEvent},
+        schema::{ACTIONS, SLOTS, slot_name},
+    },
+    metrics::{
+        counter::Counter,
+        names::{EVENTS_TOTAL, LABEL_ACTION, LABEL_ERROR, SINK_ERRORS_TOTAL},
+    },
+};
 
 /// Receives every [`SecurityEvent`].
 ///
@@ -10,6 +24,17 @@ use crate::event::model::SecurityEvent;
 pub trait EventSink: Send + Sync + 'static {
     /// Takes note of an event.
     fn record(&self, event: &SecurityEvent<'_>);
+
+    /// Hands on what has been held back and is due: summaries of windows that have ended. Does nothing by default.
+    ///
+    /// A sink that holds something back looks for what is due at every event as well; a timer of the application's that calls this makes
+    /// the last summary of an attack come in time.
+    fn tick(&self) {}
+
+    /// Hands on whatever is held back, due or not: what an application calls before it ends. Does nothing by default.
+    ///
+    /// It may wait for a moment, and does not belong on a request's path.
+    fn flush(&self) {}
 }
 
 impl<F> EventSink for F
@@ -25,6 +50,14 @@ impl<T: EventSink + ?Sized> EventSink for Arc<T> {
     fn record(&self, event: &SecurityEvent<'_>) {
         T::record(self, event);
     }
+
+    fn tick(&self) {
+        T::tick(self);
+    }
+
+    fn flush(&self) {
+        T::flush(self);
+    }
 }
 
 impl<T: EventSink> EventSink for Option<T> {
@@ -33,22 +66,41 @@ impl<T: EventSink> EventSink for Option<T> {
             sink.record(event);
         }
     }
-}
 
-impl<A: EventSink, B: EventSink> EventSink for (A, B) {
-    fn record(&self, event: &SecurityEvent<'_>) {
-        self.0.record(event);
-        self.1.record(event);
+    fn tick(&self) {
+        if let Some(sink) = self {
+            sink.tick();
+        }
+    }
+
+    fn flush(&self) {
+        if let Some(sink) = self {
+            sink.flush();
+        }
     }
 }
 
-impl<A: EventSink, B: EventSink, C: EventSink> EventSink for (A, B, C) {
-    fn record(&self, event: &SecurityEvent<'_>) {
-        self.0.record(event);
-        self.1.record(event);
-        self.2.record(event);
-    }
+macro_rules! impl_for_tuple {
+    ($($name:ident $index:tt),*) => {
+        impl<$($name: EventSink),*> EventSink for ($($name,)*) {
+            fn record(&self, event: &SecurityEvent<'_>) {
+                $(self.$index.record(event);)*
+            }
+
+            fn tick(&self) {
+                $(self.$index.tick();)*
+            }
+
+            fn flush(&self) {
+                $(self.$index.flush();)*
+            }
+        }
+    };
 }
+
+impl_for_tuple!(A 0, B 1);
+impl_for_tuple!(A 0, B 1, C 2);
+impl_for_tuple!(A 0, B 1, C 2, D 3);
 
 /// Receives events and forgets them.
 #[derive(Clone, Copy, Debug, Default)]
@@ -58,29 +110,82 @@ impl EventSink for NullSink {
     fn record(&self, _: &SecurityEvent<'_>) {}
 }
 
-/// A sink that layers share.
+/// A sink that layers share, and that counts what passes through it.
 ///
-/// The default is [`TracingSink`](crate::event::TracingSink) with the feature `tracing`, and [`NullSink`] without it.
+/// It keeps a sink that panics from failing a request: the panic is caught where panics unwind, counted, and the event is lost. (The
+/// process's panic hook still reports each one, which in a flood is a flood of its own: a sink should not panic.)
+///
+/// The default is [`TracingSink`](crate::event::TracingSink) behind [`FloodControl`](crate::event::FloodControl) with the feature
+/// `tracing`, and [`NullSink`] without it. Every call of `default` makes a sink with a budget of its own: layers that shall share one
+/// are given clones of one sink.
 #[derive(Clone)]
-pub struct SharedSink(Arc<dyn EventSink>);
+pub struct SharedSink(Arc<Shared<dyn EventSink>>);
+
+struct Shared<S: ?Sized> {
+    counts: [Counter; SLOTS],
+    panics: Counter,
+    sink: S,
+}
 
 impl SharedSink {
-    /// Wraps a sink.
+    /// Wraps a sink; one that is shared already is not wrapped again, so that nothing is counted twice.
     pub fn new(sink: impl EventSink) -> Self {
-        Self(Arc::new(sink))
+        if let Some(shared) = (&sink as &dyn Any).downcast_ref::<Self>() {
+            return shared.clone();
+        }
+        Self(Arc::new(Shared {
+            counts: std::array::from_fn(|slot| {
+                Counter::new(EVENTS_TOTAL, &[(LABEL_ACTION, slot_name(slot))])
+            }),
+            panics: Counter::new(SINK_ERRORS_TOTAL, &[(LABEL_ERROR, "panic")]),
+            sink,
+        }))
+    }
+
+    /// Returns how often each action has been raised; the last one stands for all custom actions.
+    #[must_use]
+    pub fn counts(&self) -> Vec<(Action, u64)> {
+        let actions = ACTIONS.iter().copied().chain([Action::Custom("custom")]);
+        actions
+            .zip(self.0.counts.iter().map(Counter::value))
+            .collect()
+    }
+
+    /// Returns how often the sink has panicked.
+    #[must_use]
+    pub fn panics(&self) -> u64 {
+        self.0.panics.value()
+    }
+
+    fn guard(&self, call: impl FnOnce()) {
+        // A sink whose state a panic has left broken can do no more harm than not to record.
+        if catch_unwind(AssertUnwindSafe(call)).is_err() {
+            self.0.panics.increment();
+        }
     }
 }
 
 impl EventSink for SharedSink {
     fn record(&self, event: &SecurityEvent<'_>) {
-        self.0.record(event);
+        if let Some(counter) = self.0.counts.get(event.action().slot()) {
+            counter.increment();
+        }
+        self.guard(|| self.0.sink.record(event));
+    }
+
+    fn tick(&self) {
+        self.guard(|| self.0.sink.tick());
+    }
+
+    fn flush(&self) {
+        self.guard(|| self.0.sink.flush());
     }
 }
 
 impl Default for SharedSink {
     fn default() -> Self {
         #[cfg(feature = "tracing")]
-        let sink = crate::event::tracing::TracingSink;
+        let sink = crate::event::flood::FloodControl::new(crate::event::tracing::TracingSink);
         #[cfg(not(feature = "tracing"))]
         let sink = NullSink;
         Self::new(sink)
@@ -89,7 +194,9 @@ impl Default for SharedSink {
 
 impl fmt::Debug for SharedSink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SharedSink(..)")
+        f.debug_struct("SharedSink")
+            .field("panics", &self.0.panics)
+            .finish_non_exhaustive()
     }
 }
 
@@ -99,6 +206,11 @@ mod tests {
 
     use super::*;
     use crate::event::model::Action;
+
+    fn count(shared: &SharedSink, action: Action) -> u64 {
+        let counts = shared.counts();
+        counts.iter().find(|(it, _)| *it == action).unwrap().1
+    }
 
     #[test]
     fn every_sink_of_a_tuple_receives_the_event() {
@@ -113,5 +225,27 @@ mod tests {
         let shared = SharedSink::new((sink(), (Arc::new(sink()), Some(sink())), NullSink));
         shared.record(&SecurityEvent::new(Action::IpBlocked, ""));
         assert_eq!(count.load(Ordering::SeqCst), 3);
+        assert_eq!(shared.panics(), 0);
+    }
+
+    #[test]
+    fn a_shared_sink_counts_each_event_once() {
+        let shared = SharedSink::new(SharedSink::new(NullSink));
+        let same = SharedSink::new(shared.clone());
+        same.record(&SecurityEvent::new(Action::IpBlocked, ""));
+        same.record(&SecurityEvent::new(Action::Custom("own"), ""));
+        assert_eq!(count(&shared, Action::IpBlocked), 1);
+        assert_eq!(count(&shared, Action::Custom("custom")), 1);
+        assert_eq!(count(&shared, Action::IpNotAllowed), 0);
+    }
+
+    // J06
+    #[test]
+    fn a_panic_of_a_sink_is_caught_and_counted() {
+        let shared = SharedSink::new(|_: &SecurityEvent<'_>| panic!("broken sink"));
+        shared.record(&SecurityEvent::new(Action::IpBlocked, ""));
+        shared.record(&SecurityEvent::new(Action::IpBlocked, ""));
+        assert_eq!(shared.panics(), 2);
+        assert_eq!(count(&shared, Action::IpBlocked), 2);
     }
 }

@@ -16,6 +16,8 @@ pub struct Admission {
     pub(crate) receipts: Receipts,
     pub(crate) notices: Vec<Notice>,
     pub(crate) extensions: Extensions,
+    /// Whether it stands for a rejection that is not enforced.
+    pub(crate) observed: bool,
 }
 
 impl Admission {

@@ -4,6 +4,7 @@ use crate::policy::{
     admission::Admission,
     decision::{Check, Decision},
     head::RequestHead,
+    label::PolicyLabel,
     set::PolicySet,
 };
 
@@ -26,7 +27,14 @@ impl<P: PolicySet> PolicySet for DryRun<P> {
     }
 
     fn check_step(&self, step: usize, request: &RequestHead<'_>) -> Check {
-        self.0.check_step(step, request).map(observe)
+        let enforced = request.set_enforced(false);
+        let check = self.0.check_step(step, request);
+        request.set_enforced(enforced);
+        check.map(observe)
+    }
+
+    fn step_label(&self, step: usize) -> PolicyLabel {
+        self.0.step_label(step).observed()
     }
 }
 
@@ -35,6 +43,7 @@ fn observe(decision: Decision) -> Decision {
         Decision::Admit(_) => decision,
         Decision::Reject(rejection) => {
             let mut admission = Admission::new();
+            admission.observed = true;
             let observed = rejection.is_recorded().then(|| rejection.observed());
             // The order is that of a refusal which is enforced.
             admission.notices = rejection.notices;

@@ -19,6 +19,7 @@ pub struct RequestHead<'a> {
     client: Option<&'a ClientContext>,
     clock: &'a dyn Clock,
     now: Cell<Option<Instant>>,
+    enforced: Cell<bool>,
 }
 
 impl<'a> RequestHead<'a> {
@@ -41,7 +42,13 @@ impl<'a> RequestHead<'a> {
             client: ClientContext::of(&parts.extensions),
             clock,
             now: Cell::new(now),
+            enforced: Cell::new(true),
         }
+    }
+
+    /// Sets whether a refusal will be carried out, and returns whether it was so far.
+    pub(crate) fn set_enforced(&self, enforced: bool) -> bool {
+        self.enforced.replace(enforced)
     }
 
     /// Returns the time, if a policy has asked for it.
@@ -83,6 +90,14 @@ impl<'a> RequestHead<'a> {
     #[must_use]
     pub fn client(&self) -> Option<&'a ClientContext> {
         self.client
+    }
+
+    /// Returns whether a refusal will be carried out; `false` within a [`DryRun`](crate::policy::DryRun).
+    ///
+    /// No decision may depend on it. It is there for policies that raise events of their own, which have to be marked.
+    #[must_use]
+    pub fn is_enforced(&self) -> bool {
+        self.enforced.get()
     }
 
     /// Returns the time of the request, which is the same for all policies: the clock is read once.

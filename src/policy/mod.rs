@@ -49,6 +49,7 @@ pub(crate) mod dry_run;
 pub(crate) mod evidence;
 pub(crate) mod fields;
 pub(crate) mod head;
+pub(crate) mod label;
 pub(crate) mod notice;
 pub(crate) mod receipt;
 pub(crate) mod rejection;
@@ -60,6 +61,7 @@ pub use self::{
     dry_run::DryRun,
     fields::{FieldMode, ResponseFields},
     head::RequestHead,
+    label::{PolicyLabel, PolicyLabelError},
     notice::Notice,
     receipt::{Outcome, Receipt, Receipts, Until},
     rejection::Rejection,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::policy::{decision::Check, head::RequestHead};
+use crate::policy::{decision::Check, head::RequestHead, label::PolicyLabel};
 
 /// Decides whether a request may pass.
 pub trait Policy: Send + Sync + 'static {
@@ -10,6 +10,13 @@ pub trait Policy: Send + Sync + 'static {
     ///
     /// It must not block; an answer that takes time is [`Check::later`].
     fn check(&self, request: &RequestHead<'_>) -> Check;
+
+    /// Returns what metrics call the policy. The default is the name of its type, in the layer `custom`.
+    ///
+    /// It is asked for once, when a layer is built, and must come from code or configuration alone.
+    fn label(&self) -> PolicyLabel {
+        PolicyLabel::of_type::<Self>()
+    }
 }
 
 /// One or more policies that are checked in order.
@@ -22,6 +29,15 @@ pub trait PolicySet: Send + Sync + 'static {
 
     /// Checks the policy at position `step`; a position that does not exist admits.
     fn check_step(&self, step: usize, request: &RequestHead<'_>) -> Check;
+
+    /// Returns what metrics call the policy at position `step`. The default is the name of the set's type, in the layer `custom`.
+    #[expect(
+        unused_variables,
+        reason = "the default calls all policies of a set the same"
+    )]
+    fn step_label(&self, step: usize) -> PolicyLabel {
+        PolicyLabel::of_type::<Self>()
+    }
 }
 
 impl<P: Policy + ?Sized> PolicySet for P {
@@ -34,6 +50,10 @@ impl<P: Policy + ?Sized> PolicySet for P {
             0 => self.check(request),
             _ => Check::admit(),
         }
+    }
+
+    fn step_label(&self, _: usize) -> PolicyLabel {
+        self.label()
     }
 }
 
@@ -48,6 +68,13 @@ impl<P: PolicySet> PolicySet for Option<P> {
             None => Check::admit(),
         }
     }
+
+    fn step_label(&self, step: usize) -> PolicyLabel {
+        match self {
+            Some(policies) => policies.step_label(step),
+            None => PolicyLabel::of_type::<Self>(),
+        }
+    }
 }
 
 impl<P: PolicySet + ?Sized> PolicySet for Arc<P> {
@@ -57,6 +84,10 @@ impl<P: PolicySet + ?Sized> PolicySet for Arc<P> {
 
     fn check_step(&self, step: usize, request: &RequestHead<'_>) -> Check {
         P::check_step(self, step, request)
+    }
+
+    fn step_label(&self, step: usize) -> PolicyLabel {
+        P::step_label(self, step)
     }
 }
 
@@ -74,6 +105,17 @@ impl<P: PolicySet> PolicySet for Vec<P> {
             step -= steps;
         }
         Check::admit()
+    }
+
+    fn step_label(&self, mut step: usize) -> PolicyLabel {
+        for policies in self {
+            let steps = policies.steps();
+            if step < steps {
+                return policies.step_label(step);
+            }
+            step -= steps;
+        }
+        PolicyLabel::of_type::<Self>()
     }
 }
 
@@ -94,6 +136,18 @@ macro_rules! impl_for_tuple {
                     step -= steps;
                 )*
                 Check::admit()
+            }
+
+            #[allow(unused_mut, unused_variables, unused_assignments, clippy::allow_attributes, reason = "the empty tuple has no labels")]
+            fn step_label(&self, mut step: usize) -> PolicyLabel {
+                $(
+                    let steps = self.$index.steps();
+                    if step < steps {
+                        return self.$index.step_label(step);
+                    }
+                    step -= steps;
+                )*
+                PolicyLabel::of_type::<Self>()
             }
         }
     };
@@ -122,6 +176,10 @@ mod tests {
     struct Refuse(&'static str);
 
     impl Policy for Refuse {
+        fn label(&self) -> PolicyLabel {
+            PolicyLabel::new("test", self.0).unwrap()
+        }
+
         fn check(&self, _: &RequestHead<'_>) -> Check {
             Check::reject(Rejection::new(
                 Action::Custom("refused"),
@@ -142,6 +200,10 @@ mod tests {
             })
             .collect();
         assert_eq!(reasons, expected);
+        let labels: Vec<_> = (0..policies.steps())
+            .map(|step| policies.step_label(step).policy().to_owned())
+            .collect();
+        assert_eq!(labels, expected);
         let beyond = policies.check_step(policies.steps(), &head);
         assert!(matches!(beyond, Check::Ready(Decision::Admit(_))));
     }

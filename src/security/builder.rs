@@ -4,6 +4,8 @@ use std::{fmt, sync::Arc};
 
 use http::Extensions;
 
+#[cfg(feature = "jail")]
+use crate::jail::builder::JailBuilder;
 #[cfg(feature = "rate-limit")]
 use crate::rate_limit::{policy::RateLimit, quota::Quota, set::QuotaSet};
 use crate::{
@@ -24,6 +26,8 @@ use crate::{
 pub struct SecurityBuilder<R = ProblemJson> {
     client_ip: ClientIpLayer,
     policies: SecurityPolicies,
+    #[cfg(feature = "jail")]
+    jail: Option<JailBuilder>,
     #[cfg(feature = "rate-limit")]
     quotas: Vec<Quota>,
     sink: Option<SharedSink>,
@@ -36,6 +40,8 @@ impl SecurityBuilder {
         Self {
             client_ip: ClientIpLayer::new(source).leaving_missing_peer(),
             policies: SecurityPolicies::default(),
+            #[cfg(feature = "jail")]
+            jail: None,
             #[cfg(feature = "rate-limit")]
             quotas: Vec::new(),
             sink: None,
@@ -46,6 +52,16 @@ impl SecurityBuilder {
 }
 
 impl<R> SecurityBuilder<R> {
+    /// Bans clients whose requests end badly too often, whichever part or handler further in says so. The default is no jail.
+    ///
+    /// The jail's sink and clock are those of the facade, unless it has its own.
+    /// [`SecurityLayer::jail`] has its handle.
+    #[cfg(feature = "jail")]
+    pub fn jail(mut self, jail: JailBuilder) -> Self {
+        self.jail = Some(jail);
+        self
+    }
+
     /// Refuses whom a list covers. Called several times, any of the lists is enough. The default is to refuse nobody.
     pub fn deny(mut self, deny: IpDenylist) -> Self {
         self.policies.deny.push(deny);
@@ -112,6 +128,8 @@ impl<R> SecurityBuilder<R> {
         SecurityBuilder {
             client_ip: self.client_ip,
             policies: self.policies,
+            #[cfg(feature = "jail")]
+            jail: self.jail,
             #[cfg(feature = "rate-limit")]
             quotas: self.quotas,
             sink: self.sink,
@@ -125,8 +143,18 @@ impl<R: Clone> SecurityBuilder<R> {
     /// Makes the layer.
     #[must_use]
     pub fn build(self) -> SecurityLayer<R> {
-        #[cfg(feature = "rate-limit")]
         let policies = SecurityPolicies {
+            #[cfg(feature = "jail")]
+            jail: self.jail.map(|mut jail| {
+                if let Some(sink) = &self.sink {
+                    jail = jail.or_sink(sink);
+                }
+                if let Some(clock) = &self.clock {
+                    jail = jail.or_clock(clock);
+                }
+                jail.build()
+            }),
+            #[cfg(feature = "rate-limit")]
             rate_limit: QuotaSet::gather(self.quotas)
                 .into_iter()
                 .map(|quotas| {
@@ -139,8 +167,6 @@ impl<R: Clone> SecurityBuilder<R> {
                 .collect(),
             ..self.policies
         };
-        #[cfg(not(feature = "rate-limit"))]
-        let policies = self.policies;
         let mut client_ip = self.client_ip;
         let mut enforce = EnforceLayer::new(policies).with_responder(self.respond);
         if let Some(sink) = self.sink {

@@ -4,6 +4,8 @@ use std::{fmt, sync::Arc};
 
 use tower_layer::Layer;
 
+#[cfg(feature = "jail")]
+use crate::jail::{handle::JailHandle, policy::Jail};
 #[cfg(feature = "rate-limit")]
 use crate::rate_limit::policy::RateLimit;
 use crate::{
@@ -61,6 +63,15 @@ impl SecurityLayer {
     }
 }
 
+#[cfg(feature = "jail")]
+impl<R> SecurityLayer<R> {
+    /// Returns the handle of the jail, if there is one, to list, make and lift bans.
+    #[must_use]
+    pub fn jail(&self) -> Option<JailHandle> {
+        self.enforce.policies().jail.as_ref().map(Jail::handle)
+    }
+}
+
 impl<S, R> Layer<S> for SecurityLayer<R> {
     type Service = ResolveClientIp<Enforce<S, SecurityPolicies, R>>;
 
@@ -73,6 +84,10 @@ impl<S, R> Layer<S> for SecurityLayer<R> {
 #[derive(Default)]
 pub struct SecurityPolicies {
     pub(crate) known_peer: KnownPeer,
+    #[cfg(feature = "jail")]
+    pub(crate) jail: Option<Jail>,
+    #[cfg(not(feature = "jail"))]
+    pub(crate) jail: Absent,
     pub(crate) deny: Vec<IpDenylist>,
     pub(crate) allow: Vec<IpAllowlist>,
     #[cfg(feature = "rate-limit")]
@@ -84,13 +99,20 @@ pub struct SecurityPolicies {
 
 impl PolicySet for SecurityPolicies {
     fn steps(&self) -> usize {
-        1 + self.deny.steps() + self.allow.steps() + self.rate_limit.steps() + self.own.steps()
+        1 + self.jail.steps()
+            + self.deny.steps()
+            + self.allow.steps()
+            + self.rate_limit.steps()
+            + self.own.steps()
     }
 
     fn check_step(&self, step: usize, request: &RequestHead<'_>) -> Check {
         // The order is the point of the facade: who may come at all, then how, then how often.
         let Some(step) = step.checked_sub(1) else {
             return self.known_peer.check(request);
+        };
+        let Some(step) = step.checked_sub(self.jail.steps()) else {
+            return self.jail.check_step(step, request);
         };
         let Some(step) = step.checked_sub(self.deny.steps()) else {
             return self.deny.check_step(step, request);
@@ -108,6 +130,7 @@ impl PolicySet for SecurityPolicies {
 impl fmt::Debug for SecurityPolicies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SecurityPolicies")
+            .field("jail", &self.jail)
             .field("deny", &self.deny)
             .field("allow", &self.allow)
             .field("rate_limit", &self.rate_limit)
@@ -117,11 +140,11 @@ impl fmt::Debug for SecurityPolicies {
 }
 
 /// Stands where a policy would, if its feature were enabled.
-#[cfg(not(feature = "rate-limit"))]
+#[cfg(not(all(feature = "jail", feature = "rate-limit")))]
 #[derive(Debug, Default)]
 pub(crate) struct Absent;
 
-#[cfg(not(feature = "rate-limit"))]
+#[cfg(not(all(feature = "jail", feature = "rate-limit")))]
 impl PolicySet for Absent {
     fn steps(&self) -> usize {
         0

@@ -7,10 +7,11 @@
 //! | order | part | refuses with |
 //! |---|---|---|
 //! | 1 | client address | 500 where the server does not hand over the peer |
-//! | 2 | deny lists | 403 |
-//! | 3 | allow lists | 403 |
-//! | 4 | rate limit | 429 |
-//! | 5 | policies of one's own | what they say |
+//! | 2 | jail | 403 where the client is banned |
+//! | 3 | deny lists | 403 |
+//! | 4 | allow lists | 403 |
+//! | 5 | rate limit | 429 |
+//! | 6 | policies of one's own | what they say |
 
 pub(crate) mod builder;
 pub(crate) mod known_peer;

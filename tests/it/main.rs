@@ -14,12 +14,20 @@ mod auto_traits;
 mod client_ip;
 mod clients;
 mod contract;
+#[cfg(all(
+    feature = "metrics",
+    feature = "privacy",
+    feature = "tracing-subscriber"
+))]
+mod event;
 #[cfg(all(feature = "axum", feature = "rate-limit"))]
 mod facade;
 mod host;
 mod https;
 mod ip_filter;
 mod ip_list;
+#[cfg(feature = "jail")]
+mod jail;
 mod nginx;
 mod response_headers;
 mod support;

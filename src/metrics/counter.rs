@@ -1,0 +1,91 @@
+//! Counters that can be read back and that a recorder may follow.
+
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+/// A counter. With the feature `metrics` it is one of the recorder that was installed when it was made, too.
+pub(crate) struct Counter {
+    value: AtomicU64,
+    #[cfg(feature = "metrics")]
+    handle: ::metrics::Counter,
+}
+
+impl Counter {
+    /// Makes a counter at 0.
+    #[cfg_attr(
+        not(feature = "metrics"),
+        expect(unused_variables, reason = "only a recorder needs a name")
+    )]
+    pub(crate) fn new(name: &'static str, labels: &[(&'static str, &str)]) -> Self {
+        Self {
+            value: AtomicU64::new(0),
+            #[cfg(feature = "metrics")]
+            handle: {
+                describe(name);
+                ::metrics::counter!(name, owned(labels))
+            },
+        }
+    }
+
+    #[inline]
+    pub(crate) fn increment(&self) {
+        self.value.fetch_add(1, Ordering::Relaxed);
+        #[cfg(feature = "metrics")]
+        self.handle.increment(1);
+    }
+
+    pub(crate) fn value(&self) -> u64 {
+        self.value.load(Ordering::Relaxed)
+    }
+}
+
+impl fmt::Debug for Counter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.value().fmt(f)
+    }
+}
+
+/// Sets a gauge of the recorder; without one there is nobody to tell.
+#[cfg(feature = "metrics")]
+pub(crate) fn set_gauge(name: &'static str, labels: &[(&'static str, &str)], value: f64) {
+    describe(name);
+    ::metrics::gauge!(name, owned(labels)).set(value);
+}
+
+#[cfg(feature = "metrics")]
+fn owned(labels: &[(&'static str, &str)]) -> Vec<::metrics::Label> {
+    labels
+        .iter()
+        .map(|(name, value)| ::metrics::Label::new(*name, (*value).to_owned()))
+        .collect()
+}
+
+#[cfg(feature = "metrics")]
+pub(crate) fn describe(name: &'static str) {
+    use ::metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+
+    use crate::metrics::names;
+
+    match name {
+        names::DECISIONS_TOTAL => describe_counter!(name, "Decisions of policies."),
+        names::ENFORCED => {
+            describe_gauge!(name, "Whether a policy enforces (1) or only observes (0).");
+        }
+        names::EVENTS_TOTAL => describe_counter!(name, "Security events, before flood control."),
+        names::EVENTS_SUPPRESSED_TOTAL => {
+            describe_counter!(
+                name,
+                "Security events that were counted instead of recorded."
+            );
+        }
+        names::SINK_ERRORS_TOTAL => describe_counter!(name, "Security events that a sink lost."),
+        names::CHECK_DURATION_SECONDS => describe_histogram!(
+            name,
+            Unit::Seconds,
+            "Time until all policies of a layer have decided."
+        ),
+        _ => {}
+    }
+}

@@ -1,0 +1,210 @@
+//! Metrics: section L of the cases.
+
+use std::{thread, time::Duration};
+
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use palisade::{
+    clock::ManualClock,
+    enforce::EnforceLayer,
+    event::{Action, EventSink, FloodControl, NullSink, SecurityEvent, SharedSink},
+    metrics::{
+        CHECK_DURATION_SECONDS, DECISIONS_TOTAL, ENFORCED, EVENTS_SUPPRESSED_TOTAL, EVENTS_TOTAL,
+        SINK_ERRORS_TOTAL,
+    },
+    policy::{Check, DryRun, Policy, PolicyLabel, Rejection, RequestHead},
+};
+
+use super::support::{CLIENT, Handler, Limit, Refuse, layer, request, send};
+
+/// Runs `f` with a recorder of its own and returns what Prometheus would scrape.
+pub(crate) fn recorded<T>(f: impl FnOnce(&PrometheusHandle) -> T) -> T {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    metrics::with_local_recorder(&recorder, || f(&handle))
+}
+
+#[track_caller]
+fn check(scrape: &str, line: &str) {
+    assert!(
+        scrape.lines().any(|it| it == line),
+        "{line} not in\n{scrape}"
+    );
+}
+
+fn decisions(policy: &str, decision: &str, count: u64) -> String {
+    format!(
+        "{DECISIONS_TOTAL}{{layer=\"rate_limit\",policy=\"{policy}\",decision=\"{decision}\"}} {count}"
+    )
+}
+
+/// A stack with everything that counts, which has answered three requests.
+pub(crate) fn scrape() -> String {
+    recorded(|handle| {
+        let sink = SharedSink::new(FloodControl::new(NullSink));
+        let layer = EnforceLayer::new((
+            Limit::default(),
+            DryRun::new(Refuse(Action::IpBlocked, 403)),
+        ))
+        .with_shared_sink(sink)
+        .with_check_duration();
+        let service = Handler::default().behind(&layer);
+        for _ in 0..5 {
+            send(&service, request(CLIENT));
+        }
+        handle.render()
+    })
+}
+
+#[test]
+fn h01_and_h03_decisions_are_counted_by_layer_policy_and_decision() {
+    let scrape = scrape();
+    check(&scrape, &decisions("api", "allowed", 2));
+    check(&scrape, &decisions("api", "denied", 3));
+    check(&scrape, &decisions("api", "would_deny", 0));
+    check(
+        &scrape,
+        &format!(
+            "{DECISIONS_TOTAL}{{layer=\"custom\",policy=\"Refuse\",decision=\"would_deny\"}} 2"
+        ),
+    );
+    check(
+        &scrape,
+        &format!("{ENFORCED}{{layer=\"rate_limit\",policy=\"api\"}} 1"),
+    );
+    check(
+        &scrape,
+        &format!("{ENFORCED}{{layer=\"custom\",policy=\"Refuse\"}} 0"),
+    );
+    check(
+        &scrape,
+        &format!("{EVENTS_TOTAL}{{action=\"rate_limit_exceeded\"}} 3"),
+    );
+    check(
+        &scrape,
+        &format!("{EVENTS_SUPPRESSED_TOTAL}{{action=\"rate_limit_exceeded\",reason=\"repeat\"}} 2"),
+    );
+    check(&scrape, &format!("{CHECK_DURATION_SECONDS}_count 5"));
+}
+
+#[test]
+fn l03_counters_stand_at_zero_before_any_event() {
+    let scrape = recorded(|handle| {
+        let _layer = layer(Limit::default(), FloodControl::new(NullSink));
+        handle.render()
+    });
+    for decision in ["allowed", "denied", "redirected", "unkeyed", "would_deny"] {
+        check(&scrape, &decisions("api", decision, 0));
+    }
+    check(
+        &scrape,
+        &format!("{EVENTS_TOTAL}{{action=\"client_banned\"}} 0"),
+    );
+    check(&scrape, &format!("{EVENTS_TOTAL}{{action=\"custom\"}} 0"));
+    check(
+        &scrape,
+        &format!("{EVENTS_SUPPRESSED_TOTAL}{{action=\"ip_blocked\",reason=\"flood\"}} 0"),
+    );
+    check(
+        &scrape,
+        &format!("{SINK_ERRORS_TOTAL}{{error=\"panic\"}} 0"),
+    );
+}
+
+#[test]
+fn l05_counts_are_exact_under_16_threads() {
+    let layer = layer(Limit::default(), FloodControl::new(NullSink));
+    let threads: Vec<_> = (0..16)
+        .map(|i| {
+            let service = Handler::default().behind(&layer);
+            // 1000 requests in all.
+            let requests = if i < 8 { 63 } else { 62 };
+            thread::spawn(move || {
+                for _ in 0..requests {
+                    send(&service, request(CLIENT));
+                }
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    let counts = layer.counts();
+    assert_eq!((counts[0].allowed(), counts[0].denied()), (2, 998));
+}
+
+#[test]
+fn a_client_cannot_make_a_series() {
+    let (before, after) = recorded(|handle| {
+        let layer = layer(Limit::default(), FloodControl::new(NullSink));
+        let service = Handler::default().behind(&layer);
+        let before = handle.render().lines().count();
+        for client in 0..1000u32 {
+            let client = std::net::Ipv4Addr::from(client).to_string();
+            for _ in 0..3 {
+                send(&service, request(&client));
+            }
+        }
+        (before, handle.render().lines().count())
+    });
+    assert_eq!(before, after);
+}
+
+#[test]
+fn counts_do_not_depend_on_flood_control_or_sinks() {
+    let sink = SharedSink::new(FloodControl::new(NullSink).with_budget(1, 1));
+    for _ in 0..1000 {
+        sink.record(&SecurityEvent::new(Action::IpBlocked, ""));
+    }
+    let counts = sink.counts();
+    let blocked = counts
+        .iter()
+        .find(|(it, _)| *it == Action::IpBlocked)
+        .unwrap();
+    assert_eq!(blocked.1, 1000);
+}
+
+/// Takes three milliseconds on a clock that is moved by hand.
+struct Slow(ManualClock);
+
+impl Policy for Slow {
+    fn label(&self) -> PolicyLabel {
+        PolicyLabel::new("custom", "slow").unwrap()
+    }
+
+    fn check(&self, request: &RequestHead<'_>) -> Check {
+        self.0.advance(Duration::from_millis(3));
+        match request.uri().path() {
+            "/later" => Check::later(async { palisade::policy::Decision::admit() }),
+            "/refused" => Check::reject(Rejection::new(
+                Action::Custom("refused"),
+                http::StatusCode::FORBIDDEN,
+                "refused by the test",
+            )),
+            _ => Check::admit(),
+        }
+    }
+}
+
+#[test]
+fn the_time_of_checks_is_measured_on_request() {
+    let clock = ManualClock::new();
+    let off = EnforceLayer::new(Slow(clock.clone())).with_sink(NullSink);
+    assert_eq!(off.check_durations(), None);
+    let layer = off.with_clock(clock.clone()).with_check_duration();
+    let service = Handler::default().behind(&layer);
+    for (path, status) in [("/", 200), ("/later", 200), ("/refused", 403)] {
+        let request = http::Request::get(path).body(()).unwrap();
+        assert_eq!(send(&service, request), status);
+    }
+    let durations = layer.check_durations().unwrap();
+    assert_eq!(
+        (durations.count(), durations.sum()),
+        (3, Duration::from_millis(9))
+    );
+    let filled: Vec<_> = durations
+        .buckets()
+        .filter(|(_, count)| *count != 0)
+        .collect();
+    assert_eq!(filled, [(Some(Duration::from_millis(5)), 3)]);
+    assert_eq!(layer.counts()[0].allowed(), 2);
+}

@@ -1,0 +1,10 @@
+//! Security events: cases H to L of the suite, and real consumers.
+
+mod content;
+mod counts;
+mod decisions;
+mod flood;
+mod lines;
+mod privacy;
+mod support;
+mod system;
