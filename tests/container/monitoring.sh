@@ -1,1 +1,37 @@
-probe_monitoring() { :; }
+# Probes of what watches the stack: rules, scraping, the panels of the dashboard. Sourced by run.sh.
+
+prometheus() { compose exec --no-TTY prometheus /bin/promtool "$@"; }
+query() { prometheus query instant --format=json http://127.0.0.1:9090 "$1"; }
+rules_are_valid() { promtool check rules "$example/prometheus/rules.yml"; }
+rules_pass_their_tests() { (cd "$example/prometheus" && promtool test rules rules_test.yml); }
+# A test that never sees an alert would pass on a rule that never fires.
+every_alert_is_seen_firing() {
+  local alert
+  for alert in $(grep --only-matching --perl-regexp 'alert: \K.*' "$example/prometheus/rules.yml"); do
+    grep --after-context 1 --fixed-strings "alertname: $alert" "$example/prometheus/rules_test.yml" | grep --quiet 'exp_alerts:$' ||
+      { echo "$alert is never seen firing"; return 1; }
+  done
+}
+rules_are_loaded() { prometheus query instant http://127.0.0.1:9090 'count(ALERTS) or vector(0)' && prometheus check rules /etc/prometheus/rules.yml; }
+both_instances_are_scraped() { is 2 "$(query 'sum(up{job="api"})' | jq --raw-output '.[0].value[1]')"; }
+panels() { jq --raw-output '.panels[] | .title as $t | .targets[] | "\($t)\t\(.expr)"' "$example/grafana/dashboards/palisade.json"; }
+panel_shows_something() { [ "$(query "$1" | jq 'length')" -gt 0 ] || { echo "no data: $1"; return 1; }; }
+
+probe_monitoring() {
+  check monitoring-rules-are-valid rules_are_valid
+  check monitoring-rules-pass-their-tests rules_pass_their_tests
+  check monitoring-every-alert-is-seen-firing every_alert_is_seen_firing
+  check monitoring-stack-is-up stack_up
+  check monitoring-rules-are-loaded rules_are_loaded
+  if ! grep --quiet 'metrics' "$example/palisade.toml"; then
+    skip monitoring-both-instances-are-scraped "the example has no metrics yet"
+    return
+  fi
+  edge_status "/whoami?[1-100]" >/dev/null
+  check monitoring-both-instances-are-scraped eventually 30 both_instances_are_scraped
+  local title expression number=0
+  while IFS=$'\t' read -r title expression <&3; do
+    number=$((number + 1))
+    check "monitoring-panel-$number-shows-something" eventually 30 panel_shows_something "$expression" "$title"
+  done 3< <(panels)
+}
