@@ -1,5 +1,7 @@
+# shellcheck shell=bash disable=SC2154,SC2034
 # Probes of one container, run as the README says without the stack. Sourced by run.sh.
 
+# shellcheck disable=SC2054 # the commas are those of the options
 hardened=(--read-only --cap-drop ALL --security-opt no-new-privileges:true --pids-limit 64 --memory 128m --memory-swap 128m --cpus 1
   --ulimit nofile=4096:4096 --ulimit core=0 --ipc none --tmpfs /tmp:rw,noexec,nosuid,nodev,size=16m,mode=1777)
 

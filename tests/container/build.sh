@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2154,SC2034
 # Builds the image as a stranger would: from what is committed or about to be, and from nothing else. Sourced by run.sh.
 
 # What git knows of, and new files that it does not ignore.

@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2154,SC2034
 # Finds a Docker engine or starts one, with compose and the base images. Sourced by run.sh.
 #
 # Where an engine runs already, it is used. Otherwise root on Debian gets `docker.io`, and an engine is started that belongs to
@@ -86,7 +87,7 @@ find_compose() {
 Dir::State "$apt"; Dir::State::status "$apt/status"; Dir::Cache "$apt"; Dir::Etc "$apt/etc"; APT::Sandbox::User "root";
 EOF
   (
-    cd "$apt"
+    cd "$apt" || exit
     APT_CONFIG=$apt/apt.conf apt-get -qq update
     APT_CONFIG=$apt/apt.conf apt-get -qq download docker-compose
     dpkg-deb --extract docker-compose_*.deb compose

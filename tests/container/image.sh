@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2154,SC2034
 # Probes of the image: what it is made of, and what it says about itself. Each takes an image, or a folder with its files.
 # Sourced by run.sh.
 

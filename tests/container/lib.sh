@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2154,SC2034
 # What the container tests share: lines of the table, waiting, the engine's commands. Sourced by run.sh.
 
 passed=0

@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2154,SC2034
 # Probes of what watches the stack: rules, scraping, the panels of the dashboard. Sourced by run.sh.
 
 prometheus() { compose exec --no-TTY prometheus /bin/promtool "$@"; }

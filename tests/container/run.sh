@@ -8,12 +8,13 @@
 #
 # It wants docker, or root on Debian to install and start it; see engine.sh for where the base images come from. A machine that
 # cannot run containers is told so, and the tests are counted as skipped. Nothing runs on when this has ended.
+# shellcheck disable=SC2034,SC2154 # the parts below use and set these
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 example=$root/examples/api
-image=palisade-example-api
+image=${PALISADE_IMAGE:-palisade-example-api:test}
 export STANDIN_IMAGES=${STANDIN_IMAGES:-$root/../shared/containers/standin-images.sh}
 work=$(mktemp -d)
 # An engine that maps users has to get through.

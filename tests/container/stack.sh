@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2154,SC2034
 # Probes of the whole stack, from the host, from a client's network and from inside. Sourced by run.sh.
 
 project=palisade-test
@@ -263,7 +264,7 @@ broken_certificate_fails_visibly() {
   chmod u+w "$work/secrets/tls.crt"
   cp "$work/secrets/tls.crt" "$work/tls.crt"
   echo broken >"$work/secrets/tls.crt"
-  compose up --detach --wait --wait-timeout 30 --no-build --no-deps --force-recreate nginx >"$work/out" 2>&1 && output=$(echo "it came up") || output=''
+  compose up --detach --wait --wait-timeout 30 --no-build --no-deps --force-recreate nginx >"$work/out" 2>&1 && output='it came up' || output=''
   local logs
   logs=$(compose logs --no-color nginx 2>&1)
   cat "$work/tls.crt" >"$work/secrets/tls.crt"

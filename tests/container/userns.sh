@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2154,SC2034
 # Root in a container must not be root on the host: the engine settings of examples/api/daemon.json, with an engine of their own.
 # Sourced by run.sh.
 
