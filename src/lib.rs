@@ -76,6 +76,8 @@ pub mod ip_set;
 pub mod jail;
 pub mod metrics;
 pub mod policy;
+#[cfg(feature = "proxy-protocol")]
+pub mod proxy_protocol;
 #[cfg(feature = "rate-limit")]
 pub mod rate_limit;
 pub mod respond;

@@ -29,6 +29,8 @@ mod ip_list;
 #[cfg(feature = "jail")]
 mod jail;
 mod nginx;
+#[cfg(feature = "proxy-protocol")]
+mod proxy_protocol;
 mod response_headers;
 mod support;
 mod tls;
