@@ -9,7 +9,7 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/palisade-container
 engine_run=$cache/run
 engine_pid=''
 base_images=(rust:1.95-slim-trixie gcr.io/distroless/cc-debian13:nonroot)
-stack_images=(nginxinc/nginx-unprivileged:stable-trixie redis:8-bookworm prom/prometheus:v2.53.3)
+stack_images=(nginxinc/nginx-unprivileged:stable-trixie redis:8-bookworm prom/prometheus:v2.53.3 prom/blackbox-exporter:v0.27.0)
 
 # Why containers cannot be run here; nothing where they can.
 cannot=''
@@ -80,7 +80,7 @@ find_compose() {
     cannot="there is no compose, version 2 or newer"
     return 1
   fi
-  mkdir -p "$apt"/{lists/partial,archives/partial,etc}
+  mkdir -p "$apt"/{lists/partial,archives/partial,etc/apt.conf.d,etc/preferences.d}
   : >"$apt/status"
   echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror trixie main" >"$apt/etc/sources.list"
   cat >"$apt/apt.conf" <<EOF
@@ -118,6 +118,7 @@ find_images() {
   echo "making stand-ins for the base images"
   RUST_SUITES=trixie DOCKER=docker "$STANDIN_IMAGES" distroless nginx redis prometheus rust >"$cache/standin.log" 2>&1 || true
   repair_prometheus
+  make_blackbox >>"$cache/standin.log" 2>&1 || true
   # The stand-in for Rust is as new as the machine's own Rust.
   have_images rust:1.95-slim-trixie || docker tag rust:1-slim-trixie rust:1.95-slim-trixie || true
   have_images "${all[@]}" || { cannot="stand-ins cannot be made: $(tail -n 1 "$cache/standin.log")"; return 1; }
@@ -131,4 +132,26 @@ repair_prometheus() {
   cp "$tree/usr/bin/prometheus" "$context/"
   printf 'FROM prom/prometheus:v2.53.3\nCOPY prometheus /usr/bin/prometheus\n' >"$context/Dockerfile"
   docker build --quiet --tag prom/prometheus:v2.53.3 "$context" >/dev/null
+}
+
+# Made of Debian's packages like the others: the exporter and busybox, as the published image has them.
+make_blackbox() {
+  local context=$work/blackbox
+  have_images prom/blackbox-exporter:v0.27.0 && return
+  mkdir -p "$context"
+  (
+    cd "$context" || exit
+    apt-get -qq download prometheus-blackbox-exporter busybox-static
+    for package in *.deb; do dpkg-deb --extract "$package" root; done
+    cp root/usr/bin/prometheus-blackbox-exporter blackbox_exporter
+    cp root/bin/busybox root/usr/bin/busybox . 2>/dev/null || true
+    cat >Dockerfile <<'EOF'
+FROM gcr.io/distroless/base-debian13:latest
+COPY blackbox_exporter /bin/blackbox_exporter
+COPY busybox /bin/busybox
+COPY busybox /bin/wget
+ENTRYPOINT ["/bin/blackbox_exporter"]
+EOF
+  )
+  docker build --quiet --tag prom/blackbox-exporter:v0.27.0 "$context"
 }

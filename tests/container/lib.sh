@@ -68,6 +68,7 @@ eventually() {
   done
 }
 
+# A command, or a file by its path.
 need_command() {
-  command -v "$1" >/dev/null
+  [ -e "$1" ] || command -v "$1" >/dev/null
 }

@@ -181,7 +181,7 @@ secret_is_mounted() { grep --extended-regexp 'write-to:/run/secrets/redis_passwo
 no_secret_in_environments() {
   local service secret
   secret=$(cat "$work/secrets/redis_password")
-  for service in nginx api-1 api-2 redis prometheus; do
+  for service in nginx api-1 api-2 redis prometheus certificate; do
     lacks "$secret" "$(tr '\0' '\n' <"/proc/$(pid_of "$(container "$service")")/environ")" &&
       lacks "$secret" "$(tr '\0' '\n' <"/proc/$(pid_of "$(container "$service")")/cmdline")" &&
       lacks "$secret" "$(docker inspect "$(container "$service")")" || return 1
@@ -278,7 +278,7 @@ probe_stack() {
   check misconfigured-missing-secret-fails-visibly missing_secret_fails_visibly
   check misconfigured-port-in-use-fails-visibly port_in_use_fails_visibly
   check stack-comes-up stack_up
-  for service in nginx api-1 api-2 redis prometheus; do
+  for service in nginx api-1 api-2 redis prometheus certificate; do
     check "stack-$service-is-hardened" is_hardened "$service"
     check "stack-$service-process-is-confined" process_is_confined "$service"
   done
