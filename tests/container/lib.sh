@@ -18,6 +18,7 @@ check() {
     failed=$((failed + 1))
     echo "not ok $name"
     sed 's/^/    /' <<<"${output:-nothing was said}" | tail -n 30
+    return 1
   fi
 }
 
