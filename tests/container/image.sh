@@ -156,4 +156,5 @@ EOF
   if compgen -G '/usr/local/share/ca-certificates/*.crt' >/dev/null; then
     check control-ca-of-the-build-host refuses has_no_ca_of_the_build_host "$work/bad-ca"
   fi
+  docker rmi --force palisade-careless >/dev/null
 }

@@ -4,7 +4,7 @@
 #   ok NAME | not ok NAME | skipped NAME: why          and at the end: N passed, N failed, N skipped
 #
 #   tests/container/run.sh              everything
-#   tests/container/run.sh SECTION..    some of: build image alone stack monitoring userns podman
+#   tests/container/run.sh SECTION..    some of: build image alone stack monitoring scan userns podman
 #
 # It wants docker, or root on Debian to install and start it; see engine.sh for where the base images come from. A machine that
 # cannot run containers is told so, and the tests are counted as skipped. Nothing runs on when this has ended.
@@ -20,12 +20,12 @@ work=$(mktemp -d)
 # An engine that maps users has to get through.
 chmod 0711 "$work"
 
-for part in lib engine build image alone stack monitoring userns podman; do
+for part in lib engine build image alone stack monitoring scan userns podman; do
   # shellcheck source=/dev/null
   . "$here/$part.sh"
 done
 
-all=(build image alone stack monitoring userns podman)
+all=(build image alone stack monitoring scan userns podman)
 sections=("$@")
 [ ${#sections[@]} -gt 0 ] || sections=("${all[@]}")
 
