@@ -2,14 +2,7 @@
 //!
 //! `cargo bench --bench https` measures time. `cargo bench --bench https -- count` runs every subject under valgrind and counts instructions, which
 //! does not depend on what else the machine does; then the bounds are checked, too.
-#![expect(
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::cast_precision_loss,
-    clippy::print_stdout,
-    reason = "a bench"
-)]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a bench")]
 
 use std::{
     convert::Infallible,
@@ -32,6 +25,7 @@ use http::{
 };
 use palisade::{
     client_ip::{PeerAddr, SchemeSource, TlsConnection, TrustedProxies},
+    enforce::EnforceLayer,
     https::{Hsts, Https, HttpsLayer},
     response_headers::{ResponseHeaders, ResponseHeadersLayer},
 };
@@ -141,6 +135,7 @@ macro_rules! with_subjects {
             }};
         }
         one!("bare", App);
+        one!("gate", EnforceLayer::new(()).layer(App));
         one!("set_response_header", set.layer(App));
         one!("https_listener", https(SchemeSource::Listener).layer(App));
         one!(
@@ -218,7 +213,11 @@ fn main() -> ExitCode {
         ["run", name, times] => run(name, times.parse().unwrap()),
         ["count"] => {
             let bare = count("bare");
-            println!("{:>8.0} instructions: a bare service", bare);
+            println!("{bare:>8.0} instructions: a bare service");
+            println!(
+                "{:>8.0} instructions: a gate without policies",
+                count("gate")
+            );
             let mut held = true;
             for (name, peer, bound) in BOUNDS {
                 let (own, other) = (count(name), count(peer));

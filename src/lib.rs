@@ -64,12 +64,16 @@
 //! without end.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "secrets")]
+pub mod api_key;
 pub mod client_ip;
 pub mod clock;
 pub mod enforce;
 pub mod event;
 pub mod host;
 pub mod https;
+#[cfg(feature = "in-flight")]
+pub mod in_flight;
 pub mod ip_filter;
 pub mod ip_set;
 #[cfg(feature = "jail")]
@@ -82,6 +86,8 @@ pub mod proxy_protocol;
 pub mod rate_limit;
 pub mod respond;
 pub mod response_headers;
+#[cfg(feature = "secrets")]
+pub mod secret;
 pub mod security;
 
 pub use self::security::SecurityLayer;

@@ -17,7 +17,7 @@ for arg in "$@"; do
 done
 
 # Commands the tests call, and the Debian package each comes from.
-needed=(cc:gcc jq:jq nginx:nginx-light pkg-config:pkg-config)
+needed=(cc:gcc fail2ban-client:fail2ban jq:jq nginx:nginx-light pkg-config:pkg-config promtool:prometheus rsyslogd:rsyslog)
 
 say() { printf '\n== %s\n' "$*"; }
 

@@ -65,11 +65,6 @@ impl SchemeSource {
     /// What a trusted proxy says overrides the connection in both directions: it tells how the *client* came.
     #[must_use]
     pub fn resolve_from(&self, peer: Option<PeerAddr>, request: &Parts) -> ResolvedScheme {
-        let connection = if TlsConnection::is_in(&request.extensions) {
-            Scheme::HTTPS
-        } else {
-            Scheme::HTTP
-        };
         let told = match self {
             Self::Listener => None,
             Self::Forwarded(proxies) => {
@@ -82,8 +77,8 @@ impl SchemeSource {
                 .map(|proxies| nearest_value(proxies, &request.headers, &X_FORWARDED_PROTO)),
         };
         let (scheme, origin) = match told {
-            None => (connection, SchemeOrigin::Connection),
-            Some(Told::Missing) => (connection, SchemeOrigin::ProxySilent),
+            None => (of_connection(request), SchemeOrigin::Connection),
+            Some(Told::Missing) => (of_connection(request), SchemeOrigin::ProxySilent),
             Some(Told::Malformed) => (Scheme::HTTP, SchemeOrigin::ProxyMalformed),
             Some(Told::Scheme(scheme)) => (scheme, SchemeOrigin::Proxy),
         };
@@ -138,6 +133,14 @@ enum Told {
     Scheme(Scheme),
 }
 
+fn of_connection(request: &Parts) -> Scheme {
+    if TlsConnection::is_in(&request.extensions) {
+        Scheme::HTTPS
+    } else {
+        Scheme::HTTP
+    }
+}
+
 fn behind(peer: Option<PeerAddr>, proxies: &TrustedProxies) -> Option<&TrustedProxies> {
     peer.is_some_and(|peer| proxies.trusts(peer))
         .then_some(proxies)
@@ -145,6 +148,14 @@ fn behind(peer: Option<PeerAddr>, proxies: &TrustedProxies) -> Option<&TrustedPr
 
 /// Reads what the nearest proxy wrote: the last value of the last line.
 fn nearest_value(proxies: &TrustedProxies, headers: &HeaderMap, name: &HeaderName) -> Told {
+    let mut lines = headers.get_all(name).iter();
+    match (lines.next(), lines.next()) {
+        (None, _) => return Told::Missing,
+        // What nearly every proxy sends: one value.
+        (Some(line), None) if line.as_bytes() == b"https" => return Told::Scheme(Scheme::HTTPS),
+        (Some(line), None) if line.as_bytes() == b"http" => return Told::Scheme(Scheme::HTTP),
+        _ => {}
+    }
     let max_bytes = proxies.max_bytes();
     match FromRight::new(headers, name, max_bytes).next() {
         Some(Ok(value)) => told(value),

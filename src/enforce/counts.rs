@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::{
-    event::model::Action,
+    event::schema::Refusal,
     metrics::{
         counter::Counter,
         names::{DECISIONS_TOTAL, LABEL_DECISION, LABEL_LAYER, LABEL_POLICY},
@@ -46,10 +46,10 @@ impl Counters {
     /// Counts a rejection by the policy at `step`.
     pub(crate) fn refused(&self, step: usize, rejection: &Rejection) {
         if let Some(policy) = self.0.get(step) {
-            match rejection.action() {
-                Action::HttpsRedirected => policy.redirected.increment(),
-                Action::ClientUnknown | Action::RateLimitKeyMissing => policy.unkeyed.increment(),
-                _ => policy.denied.increment(),
+            match rejection.action().refusal() {
+                Refusal::Denied => policy.denied.increment(),
+                Refusal::Redirected => policy.redirected.increment(),
+                Refusal::Unkeyed => policy.unkeyed.increment(),
             }
         }
     }

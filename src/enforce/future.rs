@@ -125,11 +125,7 @@ where
                     receipts,
                 } => {
                     let result = ready!(future.poll(cx));
-                    return Poll::Ready(finish(
-                        result,
-                        std::mem::take(fields),
-                        std::mem::take(receipts),
-                    ));
+                    return Poll::Ready(finish(result, fields, std::mem::take(receipts)));
                 }
                 StateProjection::Refused { response } => match response.take() {
                     Some(response) => return Poll::Ready(Ok(response)),
@@ -204,7 +200,7 @@ where
 /// Puts the fields on the response and settles the receipts.
 fn finish<ResBody, E>(
     result: Result<Response<ResBody>, E>,
-    fields: ResponseFields,
+    fields: &mut ResponseFields,
     receipts: Receipts,
 ) -> Result<Response<ResBody>, E> {
     let mut response = match result {
@@ -214,7 +210,7 @@ fn finish<ResBody, E>(
             return Err(error);
         }
     };
-    fields.apply(response.headers_mut());
+    fields.drain_into(response.headers_mut());
     if receipts.is_empty() {
         return Ok(response);
     }

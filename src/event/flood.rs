@@ -20,7 +20,7 @@ use crate::{
     event::{
         address::EventAddress,
         budget::Budget,
-        model::{Action, SecurityEvent},
+        model::{Action, SecurityEvent, Severity},
         schema::{Class, SLOTS},
         sink::EventSink,
         totals::{Span, Suppressed, Totals},
@@ -42,7 +42,8 @@ const SWEEP: usize = 16;
 /// Memory is bounded: the table holds at most its capacity, and only what was recorded enters it. The oldest entry leaves a full
 /// table, and its count is summed up then.
 ///
-/// A summary that is due is recorded with the next event, or by [`EventSink::tick`], which a timer may call; [`EventSink::flush`]
+/// A summary that is due is recorded with the next event, or by [`EventSink::tick`], which a timer
+/// ([`SharedSink::with_ticker`](crate::event::SharedSink::with_ticker)) may call; [`EventSink::flush`]
 /// records all that was counted so far. Dropping the flood control flushes it.
 ///
 /// fail2ban counts lines: a sink that writes for it needs every occurrence and thus a window of zero, which leaves the budget alone.
@@ -367,6 +368,9 @@ impl<S: EventSink> FloodControl<S> {
 
 impl<S: EventSink> EventSink for FloodControl<S> {
     fn record(&self, event: &SecurityEvent<'_>) {
+        if !self.sink.wants(event.severity()) {
+            return;
+        }
         let now = self.now();
         self.sweep(now, SWEEP);
         match event.action().schema().class {
@@ -374,6 +378,10 @@ impl<S: EventSink> EventSink for FloodControl<S> {
             Class::Condition => self.record_first(event, &self.last_resort, now),
             Class::Ordinary => self.record_first(event, &self.budget, now),
         }
+    }
+
+    fn wants(&self, severity: Severity) -> bool {
+        self.sink.wants(severity)
     }
 
     fn tick(&self) {

@@ -1,10 +1,44 @@
 //! Security events: what was refused, whom, by which policy and why.
 //!
 //! A policy's refusal becomes exactly one [`SecurityEvent`], which goes to the layer's [`EventSink`]. With the feature `tracing`
-//! (a default) the sink is [`TracingSink`]; a closure, a tuple of sinks or [`NullSink`] will do as well.
+//! (a default) the sink is `TracingSink` behind flood control; a closure, a tuple of sinks or [`NullSink`] will do
+//! as well.
 //!
 //! An event holds no query string, no header value but the user agent, and no secret. Text that a client chose (method, path, user
 //! agent) is cut to 256 bytes and its control characters are escaped before any sink sees it, so that it cannot forge a log line.
+//!
+//! # Sinks
+//!
+//! | sink | feature | writes |
+//! |---|---|---|
+//! | `TracingSink` | `tracing` | through `tracing`, target `palisade::security` |
+//! | `EcsLayer`, for `tracing_subscriber` | `tracing-subscriber` | what comes through `tracing` as ECS 9 JSON lines, to any `MakeWriter` |
+//! | [`LineSink`] with [`EcsLines`] | | ECS 9 JSON lines to any writer, from a thread of its own |
+//! | [`LineSink`] with [`TextLines`] | | lines for fail2ban, `CrowdSec` and eyes |
+//! | [`ChannelSink`] | | to a channel of the application's |
+//! | closures, `Option`, `Arc`, tuples | | to whatever you like |
+//!
+//! In front of any of them stand `FloodControl` (feature `flood-control`), which records the first occurrence and counts the rest, and
+//! [`PrivacySink`], which cuts, keys (feature `privacy`) or omits addresses. The usual order is flood control, then privacy, then the sink.
+//! A sink cannot fail a request: panics are caught, errors are counted, and what does not fit into a queue is lost and told.
+//!
+//! Counters do not depend on any of this: see [`metrics`](crate::metrics).
+//!
+//! # Schema
+//!
+//! Every event has an action, a reason, a number ([`SecurityEvent::sequence`], taken for suppressed events too: a gap that no summary
+//! explains is a loss) and, as far as they are known, the policy, the client's address (the one that the decision was made by), the
+//! peer's address, method, path, user agent, request identifier and the status of the answer. A refusal that a dry run observes has no
+//! outcome, the type `info` instead of `denied`, a level of `info` at most, and `labels.enforced` is `false`.
+//!
+//! A correct refusal is a *success* in the sense of ECS; it is the type that says `denied`. `events_suppressed` is a summary:
+//! [`count`](SecurityEvent::count) occurrences of [`suppressed`](SecurityEvent::suppressed) between
+//! [`start`](SecurityEvent::start) and [`end`](SecurityEvent::end), for the reason `repeat` (of one client), `flood` (beyond the budget)
+//! or `sink_full`. "Recorded" says what flood control lets through within a window; "`decision`" is the label of
+//! [`DECISIONS_TOTAL`](crate::metrics::DECISIONS_TOTAL) that a rejection is counted under, and every event is counted in
+//! [`EVENTS_TOTAL`](crate::metrics::EVENTS_TOTAL).
+//!
+#![doc = include_str!("schema.md")]
 //!
 //! # Example
 //!

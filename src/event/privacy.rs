@@ -4,7 +4,11 @@ use ipnet::IpNet;
 
 #[cfg(feature = "privacy")]
 use crate::event::address_key::AddressKey;
-use crate::event::{address::EventAddress, model::SecurityEvent, sink::EventSink};
+use crate::event::{
+    address::EventAddress,
+    model::{SecurityEvent, Severity},
+    sink::EventSink,
+};
 
 /// How much of an address events show.
 ///
@@ -115,6 +119,10 @@ impl<S: EventSink> EventSink for PrivacySink<S> {
             event = event.with_peer_address(peer);
         }
         self.sink.record(&event);
+    }
+
+    fn wants(&self, severity: Severity) -> bool {
+        self.sink.wants(severity)
     }
 
     fn tick(&self) {

@@ -13,6 +13,14 @@ pub(crate) enum Class {
     Ordinary,
 }
 
+/// How metrics count a rejection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Refusal {
+    Denied,
+    Redirected,
+    Unkeyed,
+}
+
 /// What the arguments of an OWASP name are.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Arguments {
@@ -154,7 +162,7 @@ schema! {
     LimiterStoreFull => STORE,
     LimiterStoreRecovered => Schema::new(&["web"], &["info"], SUCCESS).class(Class::Alert),
     RateLimitExceeded => DENIED.owasp("excess_rate_limit_exceeded", Arguments::Client),
-    RateLimitKeyMissing => DENIED.owasp("input_validation_fail", Arguments::Field("client")),
+    RateLimitKeyMissing => DENIED.owasp("input_validation_fail", Arguments::Field("address")),
     RateLimitWarning => Schema::new(&["web", "network"], &["info"], None),
     RedirectLoopSuspected => Schema::new(&["web"], &["error"], FAILURE).class(Class::Condition),
     SecretLoadFailed => Schema::new(&["configuration"], &["access"], FAILURE).class(Class::Alert),
@@ -175,6 +183,15 @@ pub(crate) fn slot_name(slot: usize) -> &'static str {
 }
 
 impl Action {
+    /// Returns how metrics count a rejection for that action.
+    pub(crate) const fn refusal(self) -> Refusal {
+        match self {
+            Self::HttpsRedirected => Refusal::Redirected,
+            Self::ClientUnknown | Self::RateLimitKeyMissing => Refusal::Unkeyed,
+            _ => Refusal::Denied,
+        }
+    }
+
     /// Returns the action of that word; a custom one is not known.
     #[cfg(feature = "tracing-subscriber")]
     pub(crate) fn known(word: &str) -> Option<Self> {
@@ -228,6 +245,8 @@ impl Action {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
 
     /// ECS 9, the values of `event.category` with the values of `event.type` that are expected with each.
@@ -290,6 +309,71 @@ mod tests {
                 "{action:?}"
             );
         }
+    }
+
+    // The table in the documentation is this one.
+    #[test]
+    fn the_documented_table_is_true() {
+        let mut table = String::from(
+            "| `event.action` | level | OWASP name | `event.category` | `event.type` | `event.outcome` | recorded | `decision` |\n\
+             |---|---|---|---|---|---|---|---|\n",
+        );
+        for action in ACTIONS {
+            let schema = action.schema();
+            let or_dash = |text: String| {
+                if text.is_empty() {
+                    "–".to_owned()
+                } else {
+                    text
+                }
+            };
+            let code = |words: &[&str]| {
+                let words: Vec<_> = words.iter().map(|it| format!("`{it}`")).collect();
+                or_dash(words.join(", "))
+            };
+            let owasp = schema.owasp.map(|(name, arguments)| {
+                let arguments = match arguments {
+                    Arguments::Client => "client".to_owned(),
+                    Arguments::ClientThen(word) => format!("client,{word}"),
+                    Arguments::ClientPath => "client,path".to_owned(),
+                    Arguments::Field(field) => format!("{field},client"),
+                    Arguments::Extraneous(field) => format!("client,{field},agent"),
+                    Arguments::Named => "palisade,name".to_owned(),
+                };
+                format!("`{name}:{arguments}`")
+            });
+            let recorded = match schema.class {
+                Class::Alert => "always",
+                Class::Condition => "once per policy",
+                Class::Ordinary => "once per client",
+            };
+            let refuses = schema.kind == "event" && schema.types.contains(&"denied")
+                || matches!(
+                    action,
+                    Action::ApiKeyRejected | Action::ClientUnknown | Action::HttpsRedirected
+                );
+            let decision = match action.refusal() {
+                Refusal::Denied if refuses => "denied",
+                Refusal::Redirected if refuses => "redirected",
+                Refusal::Unkeyed if refuses => "unkeyed",
+                _ => "–",
+            };
+            let _ = writeln!(
+                table,
+                "| `{}` | {} | {} | {} | {} | {} | {recorded} | {decision} |",
+                action.as_str(),
+                action.severity().as_str(),
+                or_dash(owasp.unwrap_or_default()),
+                code(schema.categories),
+                code(schema.types),
+                schema.outcome.unwrap_or("–"),
+            );
+        }
+        assert_eq!(
+            include_str!("schema.md"),
+            table,
+            "what the table should be:\n{table}"
+        );
     }
 
     #[test]

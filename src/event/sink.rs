@@ -2,14 +2,16 @@
 
 use std::{
     any::Any,
-    fmt,
+    fmt, io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
+    thread,
+    time::Duration,
 };
 
 use crate::{
     event::{
-        model::{Action, SecurityEvent},
+        model::{Action, SecurityEvent, Severity},
         schema::{ACTIONS, SLOTS, slot_name},
     },
     metrics::{
@@ -24,6 +26,14 @@ use crate::{
 pub trait EventSink: Send + Sync + 'static {
     /// Takes note of an event.
     fn record(&self, event: &SecurityEvent<'_>);
+
+    /// Returns whether the sink does anything with events of that urgency. The default is `true`.
+    ///
+    /// Flood control spends none of its budget on what nobody reads.
+    fn wants(&self, severity: Severity) -> bool {
+        let _ = severity;
+        true
+    }
 
     /// Hands on what has been held back and is due: summaries of windows that have ended. Does nothing by default.
     ///
@@ -51,6 +61,10 @@ impl<T: EventSink + ?Sized> EventSink for Arc<T> {
         T::record(self, event);
     }
 
+    fn wants(&self, severity: Severity) -> bool {
+        T::wants(self, severity)
+    }
+
     fn tick(&self) {
         T::tick(self);
     }
@@ -65,6 +79,10 @@ impl<T: EventSink> EventSink for Option<T> {
         if let Some(sink) = self {
             sink.record(event);
         }
+    }
+
+    fn wants(&self, severity: Severity) -> bool {
+        self.as_ref().is_some_and(|it| it.wants(severity))
     }
 
     fn tick(&self) {
@@ -85,6 +103,10 @@ macro_rules! impl_for_tuple {
         impl<$($name: EventSink),*> EventSink for ($($name,)*) {
             fn record(&self, event: &SecurityEvent<'_>) {
                 $(self.$index.record(event);)*
+            }
+
+            fn wants(&self, severity: Severity) -> bool {
+                $(self.$index.wants(severity))||*
             }
 
             fn tick(&self) {
@@ -108,6 +130,10 @@ pub struct NullSink;
 
 impl EventSink for NullSink {
     fn record(&self, _: &SecurityEvent<'_>) {}
+
+    fn wants(&self, _: Severity) -> bool {
+        false
+    }
 }
 
 /// A sink that layers share, and that counts what passes through it.
@@ -157,6 +183,30 @@ impl SharedSink {
         self.0.panics.value()
     }
 
+    /// Starts a thread that [ticks](EventSink::tick) the sink again and again until all clones of it are gone, so that the last summary
+    /// of an attack comes in time although no further event calls for it.
+    ///
+    /// An application that has a timer already may call `tick` itself.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the operating system that has no thread left.
+    pub fn with_ticker(self, every: Duration) -> io::Result<Self> {
+        let sink = Arc::downgrade(&self.0);
+        thread::Builder::new()
+            .name("palisade-ticker".to_owned())
+            .spawn(move || {
+                loop {
+                    thread::park_timeout(every);
+                    let Some(sink) = sink.upgrade() else {
+                        return;
+                    };
+                    Self(sink).tick();
+                }
+            })?;
+        Ok(self)
+    }
+
     fn guard(&self, call: impl FnOnce()) {
         // A sink whose state a panic has left broken can do no more harm than not to record.
         if catch_unwind(AssertUnwindSafe(call)).is_err() {
@@ -171,6 +221,10 @@ impl EventSink for SharedSink {
             counter.increment();
         }
         self.guard(|| self.0.sink.record(event));
+    }
+
+    fn wants(&self, severity: Severity) -> bool {
+        self.0.sink.wants(severity)
     }
 
     fn tick(&self) {
@@ -237,6 +291,36 @@ mod tests {
         assert_eq!(count(&shared, Action::IpBlocked), 1);
         assert_eq!(count(&shared, Action::Custom("custom")), 1);
         assert_eq!(count(&shared, Action::IpNotAllowed), 0);
+    }
+
+    /// Tells when it is ticked.
+    struct Ticked(std::sync::mpsc::Sender<()>);
+
+    impl EventSink for Ticked {
+        fn record(&self, _: &SecurityEvent<'_>) {}
+
+        fn tick(&self) {
+            let _ = self.0.send(());
+        }
+    }
+
+    #[test]
+    fn a_ticker_ticks_until_the_sink_is_gone() {
+        let (sender, ticks) = std::sync::mpsc::channel();
+        let sink = SharedSink::new(Ticked(sender));
+        let sink = sink.with_ticker(Duration::from_millis(1)).unwrap();
+        assert_eq!(ticks.iter().take(3).count(), 3);
+        drop(sink);
+        // The thread lets go of the sink, and thus of the channel's other end.
+        assert!(ticks.iter().count() < 1000);
+    }
+
+    #[test]
+    fn sinks_tell_what_they_want() {
+        let closure = || |_: &SecurityEvent<'_>| {};
+        assert!(closure().wants(Severity::Debug));
+        assert!(!(NullSink, None::<SharedSink>).wants(Severity::Error));
+        assert!(SharedSink::new((NullSink, Some(Arc::new(closure())))).wants(Severity::Debug));
     }
 
     // J06

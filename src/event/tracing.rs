@@ -15,7 +15,7 @@ use crate::event::{
 /// write out raw. Fields that the event does not have are left out.
 ///
 /// `tracing` has no lists: `event.category` is the first of the event's categories, `event.type` the last of its types, which is the
-/// telling one. [`EcsLayer`](crate::event::EcsLayer) (feature `tracing-subscriber`) and [`EcsLines`](crate::event::EcsLines) write
+/// telling one. `EcsLayer` (feature `tracing-subscriber`) and [`EcsLines`](crate::event::EcsLines) write
 /// them all.
 ///
 /// It writes whatever it is given: put [`FloodControl`](crate::event::FloodControl) before it, as [the
@@ -81,6 +81,15 @@ impl EventSink for TracingSink {
             Severity::Info => write_at!(Level::INFO, event),
             Severity::Warn => write_at!(Level::WARN, event),
             Severity::Error => write_at!(Level::ERROR, event),
+        }
+    }
+
+    fn wants(&self, severity: Severity) -> bool {
+        match severity {
+            Severity::Debug => enabled!(target: "palisade::security", Level::DEBUG),
+            Severity::Info => enabled!(target: "palisade::security", Level::INFO),
+            Severity::Warn => enabled!(target: "palisade::security", Level::WARN),
+            Severity::Error => enabled!(target: "palisade::security", Level::ERROR),
         }
     }
 }

@@ -2,10 +2,13 @@
 
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
-use http::{HeaderValue, header::STRICT_TRANSPORT_SECURITY};
+use http::{
+    HeaderValue,
+    header::{HOST, STRICT_TRANSPORT_SECURITY},
+};
 
 use crate::{
-    host::authority::{HostRef, RequestHost},
+    host::authority::RequestHost,
     policy::{admission::Admission, fields::FieldMode, head::RequestHead},
 };
 
@@ -121,31 +124,43 @@ impl Hsts {
 
     /// Puts the field on the way back, unless the host of the request is left out.
     pub(crate) fn admission(&self, request: &RequestHead<'_>) -> Admission {
-        let admission = Admission::new();
-        if !self.covers(request) {
-            return admission;
+        let mut admission = Admission::new();
+        if self.covers(request) {
+            // RFC 6797, section 7.1: one field. Section 8.1: browsers take the first, so that the application's own has to be the only one.
+            admission.fields.push(
+                STRICT_TRANSPORT_SECURITY,
+                self.value.clone(),
+                FieldMode::IfAbsent,
+            );
         }
-        // RFC 6797, section 7.1: one field. Section 8.1: browsers take the first, so that the application's own has to be the only one.
-        admission.with_field(
-            STRICT_TRANSPORT_SECURITY,
-            self.value.clone(),
-            FieldMode::IfAbsent,
-        )
+        admission
     }
 
     fn covers(&self, request: &RequestHead<'_>) -> bool {
-        let Ok(host) = RequestHost::of(request.parts()) else {
-            // The host is checked elsewhere; a browser that knows none has nothing to remember.
-            return true;
+        let host = match request.uri().authority() {
+            Some(authority) => authority.as_str().as_bytes(),
+            None => match request.headers().get(HOST) {
+                Some(host) => host.as_bytes(),
+                // The host is checked elsewhere; a browser that knows none has nothing to remember.
+                None => return true,
+            },
         };
-        match host.host_ref() {
+        // Every response comes by here, so that what is no address at first sight is not parsed.
+        let host = without_port(host);
+        if host.last().is_none_or(|last| !last.is_ascii_alphabetic()) {
             // RFC 6797, section 8.1.1.
-            HostRef::Address(_) => false,
-            HostRef::Name(name) => {
-                (self.localhost || !name.eq_ignore_ascii_case("localhost"))
-                    && !self.excluded.iter().any(|it| it.eq_ignore_ascii_case(name))
-            }
+            return !RequestHost::parse(host).is_ok_and(|host| host.is_address())
+                && self.covers_name(host.strip_suffix(b".").unwrap_or(host));
         }
+        self.covers_name(host)
+    }
+
+    fn covers_name(&self, name: &[u8]) -> bool {
+        (self.localhost || !name.eq_ignore_ascii_case(b"localhost"))
+            && !self
+                .excluded
+                .iter()
+                .any(|it| it.as_bytes().eq_ignore_ascii_case(name))
     }
 
     fn from_seconds(max_age: u64) -> Self {
@@ -177,6 +192,18 @@ impl Hsts {
     }
 }
 
+/// Takes the port off a host, which may be an address in brackets.
+fn without_port(host: &[u8]) -> &[u8] {
+    for (at, byte) in host.iter().enumerate().rev() {
+        match byte {
+            b'0'..=b'9' => {}
+            b':' => return host.get(..at).unwrap_or(host),
+            _ => break,
+        }
+    }
+    host
+}
+
 /// A field `Strict-Transport-Security` cannot be made.
 #[derive(Debug)]
 pub struct HstsError(ErrorKind);
@@ -202,7 +229,7 @@ impl Error for HstsError {}
 
 #[cfg(test)]
 mod tests {
-    use http::{Request, header::HOST};
+    use http::Request;
 
     use super::*;
 
@@ -250,6 +277,11 @@ mod tests {
         check_host(&hsts, "api.example.com", true);
         check_host(&hsts, "localhost", false);
         check_host(&hsts, "LOCALHOST.:8443", false);
+        check_host(&hsts, "localhost:", false);
+        check_host(&hsts, "192.0.2.7.:80", false);
+        check_host(&hsts, "[2001:db8::7]", false);
+        check_host(&hsts, "api1.example.com.:80", true);
+        check_host(&hsts, "api.example.c0m0", true);
         check_host(&hsts, "192.0.2.7", false); // H12
         check_host(&hsts, "[2001:db8::7]:8443", false); // H12
         check_host(&hsts.clone().with_localhost(), "localhost", true); // H10

@@ -354,9 +354,13 @@ impl SchemeReader {
         {
             return scheme.clone();
         }
-        let peer = context
-            .and_then(ClientContext::peer)
-            .or_else(|| self.peer.find(request.extensions()));
+        let peer = match self.source {
+            // The connection alone tells, whoever is at its other end.
+            SchemeSource::Listener => None,
+            _ => context
+                .and_then(ClientContext::peer)
+                .or_else(|| self.peer.find(request.extensions())),
+        };
         self.source.resolve_from(peer, request.parts())
     }
 }

@@ -8,7 +8,9 @@ use crate::{
     event::model::Action,
     ip_filter::subject::{IpSubject, Judged, misconfigured},
     ip_set::{error::IpSetError, list::IpList, set::IpSet},
-    policy::{decision::Check, head::RequestHead, rejection::Rejection, set::Policy},
+    policy::{
+        decision::Check, head::RequestHead, label::PolicyLabel, rejection::Rejection, set::Policy,
+    },
 };
 
 /// Refuses everybody whom a list does not cover.
@@ -91,6 +93,10 @@ impl IpAllowlist {
 }
 
 impl Policy for IpAllowlist {
+    fn label(&self) -> PolicyLabel {
+        PolicyLabel::named("ip_filter", self.list.name())
+    }
+
     fn check(&self, request: &RequestHead<'_>) -> Check {
         let list = self.list.load();
         let refuse = |reason| Check::reject(self.refuse(list.generation, reason));

@@ -8,7 +8,9 @@ use crate::{
     event::model::Action,
     ip_filter::subject::{IpSubject, Judged, UnknownClients, misconfigured},
     ip_set::{error::IpSetError, list::IpList, set::IpSet},
-    policy::{decision::Check, head::RequestHead, rejection::Rejection, set::Policy},
+    policy::{
+        decision::Check, head::RequestHead, label::PolicyLabel, rejection::Rejection, set::Policy,
+    },
 };
 
 /// Refuses everybody whom a list covers.
@@ -64,6 +66,10 @@ impl IpDenylist {
 }
 
 impl Policy for IpDenylist {
+    fn label(&self) -> PolicyLabel {
+        PolicyLabel::named("ip_filter", self.list.name())
+    }
+
     fn check(&self, request: &RequestHead<'_>) -> Check {
         let list = self.list.load();
         let refuse = |reason| {

@@ -34,13 +34,15 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod bits;
 pub(crate) mod builder;
 pub(crate) mod entry;
 pub(crate) mod error;
 pub(crate) mod file;
+mod jump;
 pub(crate) mod list;
 pub(crate) mod presets;
-pub(crate) mod segments;
+mod segments;
 pub(crate) mod set;
 pub(crate) mod watcher;
 

@@ -1,5 +1,7 @@
 //! The flat structure under a set: sorted segments, each marked with the prefix that covers it.
 
+use crate::ip_set::{bits::Bits, jump::Jump};
+
 /// Prefixes of one address family, flattened.
 ///
 /// Every place where the most specific covering prefix changes to another one starts a segment, of which only the start and the
@@ -14,24 +16,18 @@ pub(crate) struct Segments<T> {
     jump: Option<Jump<T>>,
 }
 
-/// Where to search: for each of many equal slices of the address space, the first segment that starts in it or behind it.
-#[derive(Clone, Debug)]
-struct Jump<T> {
-    base: T,
-    shift: u32,
-    firsts: Box<[u32]>,
-}
-
 /// From this many segments on, the jump index pays.
-const JUMP_FROM: usize = 1_024;
+const JUMP_FROM: usize = 128;
 
 impl<T: Bits> Segments<T> {
-    pub(crate) fn new(mut prefixes: Vec<(T, u8)>) -> Self {
-        // A prefix sorts before those that lie in it.
+    pub(crate) fn new(prefixes: Vec<(T, u8)>) -> Self {
+        // A prefix sorts before those that lie in it. Packed, the most of them sort faster.
+        let mut prefixes: Vec<T::Packed> = prefixes.into_iter().map(T::pack).collect();
         prefixes.sort_unstable();
         prefixes.dedup();
         let mut flat = Flat::with_capacity(prefixes.len());
-        for (start, length) in prefixes {
+        for prefix in prefixes {
+            let (start, length) = T::unpack(prefix);
             flat.open(start, length);
         }
         flat.close();
@@ -99,10 +95,7 @@ impl<T: Bits> Segments<T> {
     pub(crate) fn heap_size(&self) -> usize {
         size_of_val(&*self.starts)
             + size_of_val(&*self.lengths)
-            + self
-                .jump
-                .as_ref()
-                .map_or(0, |jump| size_of_val(&*jump.firsts))
+            + self.jump.as_ref().map_or(0, Jump::heap_size)
     }
 }
 
@@ -110,44 +103,6 @@ impl<T: PartialEq> PartialEq for Segments<T> {
     fn eq(&self, other: &Self) -> bool {
         // The jump index follows from the rest.
         self.starts == other.starts && self.lengths == other.lengths
-    }
-}
-
-impl<T: Bits> Jump<T> {
-    fn new(starts: &[T]) -> Option<Self> {
-        let (&base, &end) = (starts.first()?, starts.last()?);
-        // A quarter to half as many slices as segments: the index stays a small part of the whole.
-        let slices = starts.len().checked_ilog2()? - 1;
-        let shift = end.minus(base).bit_length().saturating_sub(slices);
-        let mut firsts = Vec::with_capacity(end.minus(base).shifted(shift) + 2);
-        for (segment, start) in starts.iter().enumerate() {
-            let segment = u32::try_from(segment).ok()?;
-            let slice = start.minus(base).shifted(shift);
-            while firsts.len() <= slice {
-                firsts.push(segment);
-            }
-        }
-        firsts.push(u32::try_from(starts.len()).ok()?);
-        Some(Self {
-            base,
-            shift,
-            firsts: firsts.into_boxed_slice(),
-        })
-    }
-
-    /// Returns the segments that start in the slice of an address, unless the address lies before all of them.
-    #[inline]
-    fn range(&self, addr: T) -> Option<(usize, usize)> {
-        if addr < self.base {
-            return None;
-        }
-        let slice = addr.minus(self.base).shifted(self.shift);
-        let low = self.firsts.get(slice).or(self.firsts.last())?;
-        let high = self
-            .firsts
-            .get(slice.saturating_add(1))
-            .or(self.firsts.last())?;
-        Some((*low as usize, *high as usize))
     }
 }
 
@@ -204,69 +159,6 @@ impl<T: Bits> Flat<T> {
         }
     }
 }
-
-/// An address as a number.
-pub(crate) trait Bits: Copy + Ord {
-    /// The lowest address.
-    const ZERO: Self;
-
-    /// Returns whether two addresses share their first `length` bits.
-    fn agrees(self, other: Self, length: u8) -> bool;
-
-    /// Returns the number of bits that it takes to write the number.
-    fn bit_length(self) -> u32;
-
-    /// Returns the last address of the prefix of length `length` that holds this one.
-    fn last_of(self, length: u8) -> Self;
-
-    /// Returns the difference, or zero.
-    fn minus(self, other: Self) -> Self;
-
-    /// Returns the next address, if this is not the highest.
-    fn next(self) -> Option<Self>;
-
-    /// Shifts to the right.
-    fn shifted(self, shift: u32) -> usize;
-}
-
-macro_rules! bits {
-    ($($number:ty),*) => { $(
-        impl Bits for $number {
-            const ZERO: Self = 0;
-
-            #[inline]
-            fn agrees(self, other: Self, length: u8) -> bool {
-                // A shift by the whole width, which is what length 0 needs, is none that the processor knows.
-                (self ^ other).checked_shr(Self::BITS - u32::from(length)).unwrap_or(0) == 0
-            }
-
-            fn bit_length(self) -> u32 {
-                Self::BITS - self.leading_zeros()
-            }
-
-            fn last_of(self, length: u8) -> Self {
-                self | Self::MAX.checked_shr(u32::from(length)).unwrap_or(0)
-            }
-
-            #[inline]
-            fn minus(self, other: Self) -> Self {
-                self.saturating_sub(other)
-            }
-
-            fn next(self) -> Option<Self> {
-                self.checked_add(1)
-            }
-
-            #[inline]
-            fn shifted(self, shift: u32) -> usize {
-                let number = self.checked_shr(shift).unwrap_or(0);
-                usize::try_from(number).unwrap_or(usize::MAX)
-            }
-        }
-    )* };
-}
-
-bits!(u32, u128);
 
 #[cfg(test)]
 mod tests {

@@ -96,7 +96,9 @@ impl IpSet {
     }
 
     pub(crate) fn from_prefixes(prefixes: impl IntoIterator<Item = Prefix>) -> Self {
-        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        let prefixes = prefixes.into_iter();
+        let mut v4 = Vec::with_capacity(prefixes.size_hint().0);
+        let mut v6 = Vec::new();
         for prefix in prefixes {
             match prefix {
                 Prefix::V4(bits, length) => v4.push((bits, length)),

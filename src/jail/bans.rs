@@ -12,9 +12,12 @@ use std::{
 
 use dashmap::{DashMap, mapref::entry::Entry};
 
-use crate::jail::{
-    ban::{Ban, Record},
-    key::BanKey,
+use crate::{
+    jail::{
+        ban::{Ban, Record},
+        key::BanKey,
+    },
+    metrics::{level::Level, names::BANS_ACTIVE},
 };
 
 /// How often a full table is looked through for what can go.
@@ -29,7 +32,7 @@ pub(crate) struct BanTable {
     max: usize,
     len: AtomicUsize,
     /// How many bans are not known to be over.
-    active: AtomicUsize,
+    active: Level,
     last_sweep: Mutex<Option<Instant>>,
 }
 
@@ -61,7 +64,7 @@ impl BanTable {
             map: DashMap::default(),
             max,
             len: AtomicUsize::new(0),
-            active: AtomicUsize::new(0),
+            active: Level::new(BANS_ACTIVE),
             last_sweep: Mutex::new(None),
         }
     }
@@ -109,7 +112,7 @@ impl BanTable {
                 let ban = record.ban.clone();
                 let former = entry.insert(record);
                 if former.is_over {
-                    self.active.fetch_add(1, Ordering::Relaxed);
+                    self.active.raise();
                 }
                 let over = (!former.is_over).then_some(former);
                 Made::New { ban, over }
@@ -120,7 +123,7 @@ impl BanTable {
                 }
                 let record = make(0);
                 let ban = record.ban.clone();
-                self.active.fetch_add(1, Ordering::Relaxed);
+                self.active.raise();
                 entry.insert(record);
                 Made::New { ban, over: None }
             }
@@ -138,7 +141,7 @@ impl BanTable {
             && self.reserve()
         {
             if !record.is_over {
-                self.active.fetch_add(1, Ordering::Relaxed);
+                self.active.raise();
             }
             entry.insert(record);
         }
@@ -151,7 +154,7 @@ impl BanTable {
         if record.is_over {
             return None;
         }
-        self.active.fetch_sub(1, Ordering::Relaxed);
+        self.active.lower();
         Some(record)
     }
 
@@ -180,7 +183,7 @@ impl BanTable {
 
     /// Returns how many bans are not known to be over.
     pub(crate) fn active(&self) -> usize {
-        self.active.load(Ordering::Relaxed)
+        self.active.value()
     }
 
     /// Takes a place in the table, if there is one.
@@ -200,7 +203,7 @@ impl BanTable {
                 return true;
             }
             if !mem::replace(&mut record.is_over, true) {
-                self.active.fetch_sub(1, Ordering::Relaxed);
+                self.active.lower();
                 over.push(record.clone());
             }
             if can_go(record) {
@@ -222,7 +225,7 @@ impl BanTable {
         if record.is_active(now) || mem::replace(&mut record.is_over, true) {
             return None;
         }
-        self.active.fetch_sub(1, Ordering::Relaxed);
+        self.active.lower();
         let over = record.clone();
         if over.forget <= now {
             entry.remove();

@@ -124,6 +124,8 @@
 //! # What it does not do
 //!
 //! * It does not tell people apart behind one address, nor recognize one person at many.
+//! * It does not stop requests that are under way when a ban begins: whoever sends a thousand at once has a thousand guesses. Limit the rate
+//!   too, or how many may be in flight.
 //! * It does not see requests that the server refuses before this layer, or whose client has gone before the answer: for those,
 //!   [`Rule::when`] can look at [`Outcome::Dropped`](crate::policy::Outcome::Dropped).
 //! * It does not protect visitors from pages of others that make their browsers *fail* here, but for trap paths, where the browser says so

@@ -18,6 +18,7 @@ use crate::{
         admission::Admission,
         decision::{Check, Decision},
         head::RequestHead,
+        label::PolicyLabel,
         notice::Notice,
         receipt::{Outcome, Receipt, Until},
         rejection::Rejection,
@@ -150,6 +151,10 @@ impl Policy for Jail {
             enforced: request.is_enforced(),
         };
         Decision::Admit(Admission::new().with_receipt(Until::Head, receipt)).into()
+    }
+
+    fn label(&self) -> PolicyLabel {
+        PolicyLabel::new("jail", "jail").unwrap_or_else(|_| PolicyLabel::of_type::<Self>())
     }
 }
 

@@ -94,11 +94,11 @@ impl Rule {
         self
     }
 
-    /// Sets the time within which the failures must happen. The default is ten minutes.
+    /// Sets the time within which the failures must happen. The default is ten minutes; less than a second is read as a second.
     ///
     /// The window slides: only failures younger than this count, and none is counted twice or by estimate.
     pub fn within(mut self, span: Duration) -> Self {
-        self.span = span;
+        self.span = span.max(Duration::from_secs(1));
         self
     }
 

@@ -205,7 +205,9 @@ impl State {
         self.tell_expired(&self.bans.sweep(now));
     }
 
-    /// Takes over a ban that was made elsewhere or before: it is not told of again, and wins over none that is there.
+    /// Takes over a ban that was made elsewhere or before: it is not told of again, and replaces none that is there.
+    ///
+    /// Whatever shares bans between instances comes in here.
     pub(crate) fn take_over(&self, stored: StoredBan, now: Instant, system_now: SystemTime) {
         let addr = stored.ban.key.net().addr();
         if self.is_exempt(ClientIp::Known(addr)) {

@@ -103,10 +103,16 @@ impl TrapPaths {
     /// Returns whether a request for that path, which has no query, touches a trap.
     #[must_use]
     pub fn is_touched_by(&self, path: &str) -> bool {
-        if MAX_PATH < path.len() {
+        if self.is_empty() || MAX_PATH < path.len() {
             return false;
         }
-        if path.bytes().any(is_disguise) || path.contains("//") {
+        let mut before = 0;
+        let is_odd = path.bytes().any(|byte| {
+            let is_empty_segment = byte == b'/' && before == b'/';
+            before = byte;
+            is_empty_segment || is_disguise(byte)
+        });
+        if is_odd {
             let plain = plain(path);
             return str::from_utf8(&plain).is_ok_and(|plain| self.contains(plain));
         }
@@ -115,6 +121,10 @@ impl TrapPaths {
 
     pub(crate) fn ban_time(&self) -> Option<BanTime> {
         self.ban_time
+    }
+
+    fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.under.is_empty() && self.anywhere.is_empty()
     }
 
     /// Takes a path in its plain form.

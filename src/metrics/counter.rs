@@ -69,6 +69,8 @@ pub(crate) fn describe(name: &'static str) {
     use crate::metrics::names;
 
     match name {
+        #[cfg(feature = "jail")]
+        names::BANS_ACTIVE => describe_gauge!(name, "Active bans."),
         names::DECISIONS_TOTAL => describe_counter!(name, "Decisions of policies."),
         names::ENFORCED => {
             describe_gauge!(name, "Whether a policy enforces (1) or only observes (0).");

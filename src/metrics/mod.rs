@@ -7,6 +7,7 @@
 //!
 //! | metric | kind | labels | counts |
 //! |---|---|---|---|
+//! | `palisade_bans_active` | gauge | none | bans that are active, of all jails together (feature `jail`) |
 //! | [`DECISIONS_TOTAL`] | counter | `layer`, `policy`, `decision` | decisions, each once: see below |
 //! | [`ENFORCED`] | gauge | `layer`, `policy` | 1 where the policy enforces, 0 in dry run |
 //! | [`EVENTS_TOTAL`] | counter | `action` | security events raised, before flood control |
@@ -28,8 +29,12 @@
 
 pub(crate) mod counter;
 pub(crate) mod duration;
+#[cfg(feature = "jail")]
+pub(crate) mod level;
 pub(crate) mod names;
 
+#[cfg(feature = "jail")]
+pub use self::names::BANS_ACTIVE;
 pub use self::{
     duration::DurationCounts,
     names::{

@@ -1,5 +1,8 @@
 //! Names of metrics and labels. They are stable: dashboards and alerts may rely on them.
 
+/// Tells how many bans are active, or over and not yet noticed to be.
+#[cfg(feature = "jail")]
+pub const BANS_ACTIVE: &str = "palisade_bans_active";
 /// Counts decisions, each once.
 pub const DECISIONS_TOTAL: &str = "palisade_decisions_total";
 /// Tells whether a policy enforces (1) or only observes (0).

@@ -62,9 +62,9 @@ impl Admission {
     }
 
     /// Takes up what a later admission of the same request carries, but for the extensions, which the request itself takes.
-    pub(crate) fn merge(&mut self, later: Self) {
+    pub(crate) fn merge(&mut self, mut later: Self) {
         if !later.fields.is_empty() {
-            self.fields.extend(later.fields);
+            self.fields.append(&mut later.fields);
         }
         if !later.receipts.is_empty() {
             self.receipts.extend(later.receipts);

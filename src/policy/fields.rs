@@ -41,9 +41,19 @@ impl ResponseFields {
         }
     }
 
+    /// Appends all fields of `other`, without moving the list, which is large.
+    pub(crate) fn append(&mut self, other: &mut Self) {
+        self.0.append(&mut other.0);
+    }
+
     /// Puts the fields into a response's header map.
-    pub fn apply(self, headers: &mut HeaderMap) {
-        for (name, value, mode) in self.0 {
+    pub fn apply(mut self, headers: &mut HeaderMap) {
+        self.drain_into(headers);
+    }
+
+    /// Puts the fields into a response's header map, without moving the list, which is large.
+    pub(crate) fn drain_into(&mut self, headers: &mut HeaderMap) {
+        for (name, value, mode) in self.0.drain(..) {
             match mode {
                 // A map that is full, as only a service of many thousand fields makes it, stays as it is: the other methods panic.
                 FieldMode::Append => {

@@ -2,7 +2,7 @@
 
 use std::{any::type_name, error::Error, fmt, sync::Arc};
 
-use crate::event::sanitize::is_harmful;
+use crate::event::sanitize::{is_harmful, sanitize};
 
 /// Longest name of a policy, in bytes.
 const MAX_NAME: usize = 128;
@@ -55,6 +55,15 @@ impl PolicyLabel {
         Self {
             layer: "custom",
             policy: name.into(),
+            enforced: true,
+        }
+    }
+
+    /// Creates the label of a policy whose name was checked elsewhere; what has no place in a log is escaped all the same.
+    pub(crate) fn named(layer: &'static str, policy: &str) -> Self {
+        Self {
+            layer,
+            policy: sanitize(policy).into(),
             enforced: true,
         }
     }

@@ -21,6 +21,7 @@ use crate::{
         decision::Check,
         fields::{FieldMode, ResponseFields},
         head::RequestHead,
+        label::PolicyLabel,
         notice::Notice,
         receipt::{Outcome, Until},
         rejection::Rejection,
@@ -167,6 +168,13 @@ impl RateLimit {
 }
 
 impl Policy for RateLimit {
+    fn label(&self) -> PolicyLabel {
+        // The first quota stands for the limit, as in events.
+        let quotas = self.0.limiter.quotas();
+        let name = quotas.metered().first().map_or("rate_limit", |it| &it.name);
+        PolicyLabel::named("rate_limit", name)
+    }
+
     fn check(&self, request: &RequestHead<'_>) -> Check {
         let limit = &*self.0;
         if limit.settings.exempt.iter().any(|it| it(request)) {

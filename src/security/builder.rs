@@ -15,15 +15,19 @@ use crate::{
     clock::Clock,
     enforce::layer::EnforceLayer,
     event::sink::{EventSink, SharedSink},
+    host::allowed::AllowedHosts,
+    https::policy::Https,
     ip_filter::{allowlist::IpAllowlist, denylist::IpDenylist},
     policy::set::PolicySet,
     respond::ProblemJson,
+    response_headers::{ResponseHeaders, ResponseHeadersLayer},
     security::layer::{SecurityLayer, SecurityPolicies},
 };
 
 /// Gathers what protects a service. Every value is valid by its type, so that [`build`](Self::build) cannot fail.
 #[must_use]
 pub struct SecurityBuilder<R = ProblemJson> {
+    response_headers: ResponseHeaders,
     client_ip: ClientIpLayer,
     policies: SecurityPolicies,
     #[cfg(feature = "jail")]
@@ -32,12 +36,44 @@ pub struct SecurityBuilder<R = ProblemJson> {
     quotas: Vec<Quota>,
     sink: Option<SharedSink>,
     clock: Option<Arc<dyn Clock>>,
+    check_duration: bool,
     respond: R,
+}
+
+impl SecurityLayer {
+    /// Starts from where the client's address comes from, the one choice that has no safe default.
+    ///
+    /// # Example
+    ///
+    #[cfg_attr(feature = "rate-limit", doc = "```")]
+    #[cfg_attr(not(feature = "rate-limit"), doc = "```ignore")]
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::{convert::Infallible, net::SocketAddr};
+    /// use http::{Request, Response};
+    /// use palisade::{SecurityLayer, client_ip::{ClientIpSource, PeerAddr}, rate_limit::Quota};
+    /// use tower::{ServiceBuilder, ServiceExt, service_fn};
+    ///
+    /// let service = ServiceBuilder::new()
+    ///     .layer(SecurityLayer::builder(ClientIpSource::Peer).rate_limit(Quota::per_minute(1)).build())
+    ///     .service(service_fn(|_: Request<()>| async { Ok::<_, Infallible>(Response::new(String::new())) }));
+    ///
+    /// let request = || {
+    ///     let peer: SocketAddr = ([203, 0, 113, 7], 50_000).into();
+    ///     Request::builder().extension(PeerAddr::from(peer)).body(())
+    /// };
+    /// assert_eq!(service.clone().oneshot(request()?).await?.status(), 200);
+    /// assert_eq!(service.oneshot(request()?).await?.status(), 429);
+    /// # Ok(()) }
+    /// ```
+    pub fn builder(source: ClientIpSource) -> SecurityBuilder {
+        SecurityBuilder::new(source)
+    }
 }
 
 impl SecurityBuilder {
     pub(crate) fn new(source: ClientIpSource) -> Self {
         Self {
+            response_headers: ResponseHeaders::none(),
             client_ip: ClientIpLayer::new(source).leaving_missing_peer(),
             policies: SecurityPolicies::default(),
             #[cfg(feature = "jail")]
@@ -46,6 +82,7 @@ impl SecurityBuilder {
             quotas: Vec::new(),
             sink: None,
             clock: None,
+            check_duration: false,
             respond: ProblemJson,
         }
     }
@@ -74,7 +111,31 @@ impl<R> SecurityBuilder<R> {
         self
     }
 
-    /// Sets where the scheme of requests is read from. The default is [`SchemeSource::Listener`].
+    /// Refuses requests for hosts that the service is not known by. The default is not to look at the host.
+    pub fn hosts(mut self, hosts: AllowedHosts) -> Self {
+        self.policies.hosts = Some(hosts);
+        self
+    }
+
+    /// Refuses or redirects plain-text requests, and sends HSTS on secure responses, refusals among them. The default is to do neither.
+    ///
+    /// The scheme of requests is read where `https` says, for the [context](crate::client_ip::ClientContext) of requests too.
+    pub fn https(mut self, https: Https) -> Self {
+        self.client_ip = self.client_ip.with_scheme(https.scheme_source().clone());
+        let (hsts, https) = https.with_scheme_from_context().split_hsts();
+        self.policies.hsts = hsts;
+        self.policies.https = Some(https);
+        self
+    }
+
+    /// Puts header fields on every response, refusals among them. The default is none; [`ResponseHeaders::api`] is the preset for APIs.
+    pub fn response_headers(mut self, headers: ResponseHeaders) -> Self {
+        self.response_headers = headers;
+        self
+    }
+
+    /// Sets where the scheme of requests is read from, for services that look at it themselves. [`https`](Self::https) sets it as well. The
+    /// default is [`SchemeSource::Listener`].
     pub fn scheme(mut self, scheme: SchemeSource) -> Self {
         self.client_ip = self.client_ip.with_scheme(scheme);
         self
@@ -123,9 +184,16 @@ impl<R> SecurityBuilder<R> {
         self
     }
 
+    /// Measures how long the policies take to decide. It is off by default, because it reads the clock twice per request.
+    pub fn check_duration(mut self) -> Self {
+        self.check_duration = true;
+        self
+    }
+
     /// Sets how refusals look. The default is [`ProblemJson`].
     pub fn responder<R2>(self, respond: R2) -> SecurityBuilder<R2> {
         SecurityBuilder {
+            response_headers: self.response_headers,
             client_ip: self.client_ip,
             policies: self.policies,
             #[cfg(feature = "jail")]
@@ -134,6 +202,7 @@ impl<R> SecurityBuilder<R> {
             quotas: self.quotas,
             sink: self.sink,
             clock: self.clock,
+            check_duration: self.check_duration,
             respond,
         }
     }
@@ -169,14 +238,21 @@ impl<R: Clone> SecurityBuilder<R> {
         };
         let mut client_ip = self.client_ip;
         let mut enforce = EnforceLayer::new(policies).with_responder(self.respond);
-        if let Some(sink) = self.sink {
-            client_ip = client_ip.with_shared_sink(sink.clone());
-            enforce = enforce.with_shared_sink(sink);
+        // One sink for both layers, so that they share the budget of the default one.
+        let sink = self.sink.unwrap_or_default();
+        client_ip = client_ip.with_shared_sink(sink.clone());
+        enforce = enforce.with_shared_sink(sink);
+        if self.check_duration {
+            enforce = enforce.with_check_duration();
         }
         if let Some(clock) = self.clock {
             enforce = enforce.with_shared_clock(clock);
         }
-        SecurityLayer { client_ip, enforce }
+        SecurityLayer {
+            response_headers: ResponseHeadersLayer::new(self.response_headers),
+            client_ip,
+            enforce,
+        }
     }
 }
 

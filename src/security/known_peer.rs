@@ -11,7 +11,8 @@ use crate::{
     client_ip::context::{ClientContext, ClientIp, UnknownReason},
     event::model::Action,
     policy::{
-        decision::Check, head::RequestHead, notice::Notice, rejection::Rejection, set::Policy,
+        decision::Check, head::RequestHead, label::PolicyLabel, notice::Notice,
+        rejection::Rejection, set::Policy,
     },
 };
 
@@ -26,6 +27,10 @@ pub(crate) struct KnownPeer {
 }
 
 impl Policy for KnownPeer {
+    fn label(&self) -> PolicyLabel {
+        PolicyLabel::named("client_ip", "known_peer")
+    }
+
     fn check(&self, request: &RequestHead<'_>) -> Check {
         match request.client().map(ClientContext::client) {
             None => self.refuse(

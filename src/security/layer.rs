@@ -9,19 +9,19 @@ use crate::jail::{handle::JailHandle, policy::Jail};
 #[cfg(feature = "rate-limit")]
 use crate::rate_limit::policy::RateLimit;
 use crate::{
-    client_ip::{
-        layer::{ClientIpLayer, ResolveClientIp},
-        source::ClientIpSource,
+    client_ip::layer::{ClientIpLayer, ResolveClientIp},
+    enforce::{
+        counts::PolicyCounts,
+        layer::{Enforce, EnforceLayer},
     },
-    enforce::layer::{Enforce, EnforceLayer},
+    host::allowed::AllowedHosts,
+    https::policy::{HstsPolicy, Https},
     ip_filter::{allowlist::IpAllowlist, denylist::IpDenylist},
-    policy::{
-        decision::Check,
-        head::RequestHead,
-        set::{Policy, PolicySet},
-    },
+    metrics::duration::DurationCounts,
+    policy::{decision::Check, head::RequestHead, label::PolicyLabel, set::PolicySet},
     respond::ProblemJson,
-    security::{builder::SecurityBuilder, known_peer::KnownPeer},
+    response_headers::{ResponseHeadersLayer, SetResponseHeaders},
+    security::known_peer::KnownPeer,
 };
 
 /// All protections of a service as one layer.
@@ -29,38 +29,9 @@ use crate::{
 /// See [`SecurityLayer::builder`]. Clones share all state.
 #[derive(Clone, Debug)]
 pub struct SecurityLayer<R = ProblemJson> {
+    pub(crate) response_headers: ResponseHeadersLayer,
     pub(crate) client_ip: ClientIpLayer,
     pub(crate) enforce: EnforceLayer<SecurityPolicies, R>,
-}
-
-impl SecurityLayer {
-    /// Starts from where the client's address comes from, the one choice that has no safe default.
-    ///
-    /// # Example
-    ///
-    #[cfg_attr(feature = "rate-limit", doc = "```")]
-    #[cfg_attr(not(feature = "rate-limit"), doc = "```ignore")]
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// use std::{convert::Infallible, net::SocketAddr};
-    /// use http::{Request, Response};
-    /// use palisade::{SecurityLayer, client_ip::{ClientIpSource, PeerAddr}, rate_limit::Quota};
-    /// use tower::{ServiceBuilder, ServiceExt, service_fn};
-    ///
-    /// let service = ServiceBuilder::new()
-    ///     .layer(SecurityLayer::builder(ClientIpSource::Peer).rate_limit(Quota::per_minute(1)).build())
-    ///     .service(service_fn(|_: Request<()>| async { Ok::<_, Infallible>(Response::new(String::new())) }));
-    ///
-    /// let request = || {
-    ///     let peer: SocketAddr = ([203, 0, 113, 7], 50_000).into();
-    ///     Request::builder().extension(PeerAddr::from(peer)).body(())
-    /// };
-    /// assert_eq!(service.clone().oneshot(request()?).await?.status(), 200);
-    /// assert_eq!(service.oneshot(request()?).await?.status(), 429);
-    /// # Ok(()) }
-    /// ```
-    pub fn builder(source: ClientIpSource) -> SecurityBuilder {
-        SecurityBuilder::new(source)
-    }
 }
 
 #[cfg(feature = "jail")]
@@ -72,11 +43,28 @@ impl<R> SecurityLayer<R> {
     }
 }
 
+impl<R> SecurityLayer<R> {
+    /// Returns how often each policy has decided what, in the order in which they are checked. The counts are exact, whatever became of
+    /// the events.
+    #[must_use]
+    pub fn counts(&self) -> Vec<PolicyCounts> {
+        self.enforce.counts()
+    }
+
+    /// Returns how long checks have taken so far; nothing unless
+    /// [`check_duration`](crate::security::SecurityBuilder::check_duration) was called.
+    #[must_use]
+    pub fn check_durations(&self) -> Option<DurationCounts> {
+        self.enforce.check_durations()
+    }
+}
+
 impl<S, R> Layer<S> for SecurityLayer<R> {
-    type Service = ResolveClientIp<Enforce<S, SecurityPolicies, R>>;
+    type Service = SetResponseHeaders<ResolveClientIp<Enforce<S, SecurityPolicies, R>>>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        self.client_ip.layer(self.enforce.layer(inner))
+        let inner = self.client_ip.layer(self.enforce.layer(inner));
+        self.response_headers.layer(inner)
     }
 }
 
@@ -84,12 +72,15 @@ impl<S, R> Layer<S> for SecurityLayer<R> {
 #[derive(Default)]
 pub struct SecurityPolicies {
     pub(crate) known_peer: KnownPeer,
+    pub(crate) hsts: Option<HstsPolicy>,
     #[cfg(feature = "jail")]
     pub(crate) jail: Option<Jail>,
     #[cfg(not(feature = "jail"))]
     pub(crate) jail: Absent,
     pub(crate) deny: Vec<IpDenylist>,
     pub(crate) allow: Vec<IpAllowlist>,
+    pub(crate) hosts: Option<AllowedHosts>,
+    pub(crate) https: Option<Https>,
     #[cfg(feature = "rate-limit")]
     pub(crate) rate_limit: Vec<RateLimit>,
     #[cfg(not(feature = "rate-limit"))]
@@ -99,31 +90,56 @@ pub struct SecurityPolicies {
 
 impl PolicySet for SecurityPolicies {
     fn steps(&self) -> usize {
-        1 + self.jail.steps()
+        self.known_peer.steps()
+            + self.hsts.steps()
+            + self.jail.steps()
             + self.deny.steps()
             + self.allow.steps()
+            + self.hosts.steps()
+            + self.https.steps()
             + self.rate_limit.steps()
             + self.own.steps()
     }
 
-    fn check_step(&self, step: usize, request: &RequestHead<'_>) -> Check {
-        // The order is the point of the facade: who may come at all, then how, then how often.
-        let Some(step) = step.checked_sub(1) else {
-            return self.known_peer.check(request);
-        };
-        let Some(step) = step.checked_sub(self.jail.steps()) else {
-            return self.jail.check_step(step, request);
-        };
-        let Some(step) = step.checked_sub(self.deny.steps()) else {
-            return self.deny.check_step(step, request);
-        };
-        let Some(step) = step.checked_sub(self.allow.steps()) else {
-            return self.allow.check_step(step, request);
-        };
-        match step.checked_sub(self.rate_limit.steps()) {
-            None => self.rate_limit.check_step(step, request),
-            Some(step) => self.own.check_step(step, request),
+    fn check_step(&self, mut step: usize, request: &RequestHead<'_>) -> Check {
+        // The order is the point of the facade: who may come at all, then how, then how often. HSTS refuses nothing and stands on refusals.
+        macro_rules! check_in_order {
+            ($($policies:ident),*) => {
+                $(
+                    let steps = self.$policies.steps();
+                    if step < steps {
+                        return self.$policies.check_step(step, request);
+                    }
+                    step -= steps;
+                )*
+            };
         }
+        check_in_order!(
+            known_peer, hsts, jail, deny, allow, hosts, https, rate_limit
+        );
+        self.own.check_step(step, request)
+    }
+
+    fn step_label(&self, mut step: usize) -> PolicyLabel {
+        let parts: [&dyn PolicySet; 9] = [
+            &self.known_peer,
+            &self.hsts,
+            &self.jail,
+            &self.deny,
+            &self.allow,
+            &self.hosts,
+            &self.https,
+            &self.rate_limit,
+            &self.own,
+        ];
+        for part in parts {
+            let steps = part.steps();
+            if step < steps {
+                return part.step_label(step);
+            }
+            step -= steps;
+        }
+        PolicyLabel::of_type::<Self>()
     }
 }
 
@@ -133,6 +149,8 @@ impl fmt::Debug for SecurityPolicies {
             .field("jail", &self.jail)
             .field("deny", &self.deny)
             .field("allow", &self.allow)
+            .field("hosts", &self.hosts)
+            .field("https", &self.https)
             .field("rate_limit", &self.rate_limit)
             .field("own", &self.own.len())
             .finish_non_exhaustive()

@@ -6,12 +6,16 @@
 //!
 //! | order | part | refuses with |
 //! |---|---|---|
-//! | 1 | client address | 500 where the server does not hand over the peer |
-//! | 2 | jail | 403 where the client is banned |
-//! | 3 | deny lists | 403 |
-//! | 4 | allow lists | 403 |
-//! | 5 | rate limit | 429 |
-//! | 6 | policies of one's own | what they say |
+//! | 1 | [response headers](SecurityBuilder::response_headers) | nothing |
+//! | 2 | client address | 500 where the server does not hand over the peer |
+//! | 3 | HSTS | nothing: the field stands on every secure response from here on |
+//! | 4 | jail | 403 |
+//! | 5 | [deny list](SecurityBuilder::deny) | 403 |
+//! | 6 | [allow list](SecurityBuilder::allow) | 403 |
+//! | 7 | [hosts](SecurityBuilder::hosts) | 400 or 421 |
+//! | 8 | [HTTPS](SecurityBuilder::https) | 403, or a redirect |
+//! | 9 | rate limit | 429 |
+//! | 10 | [policies of one's own](SecurityBuilder::policy) | what they say |
 
 pub(crate) mod builder;
 pub(crate) mod known_peer;

@@ -11,10 +11,13 @@ use axum::{
 use http::{Request, StatusCode, header::RETRY_AFTER};
 use palisade::{
     SecurityLayer,
-    client_ip::{ClientIpSource, PeerAddr},
+    client_ip::{ClientIpSource, PeerAddr, SchemeSource, TrustedProxies},
     clock::ManualClock,
     event::Action,
+    host::AllowedHosts,
+    https::{Hsts, Https},
     rate_limit::Quota,
+    response_headers::ResponseHeaders,
     security::SecurityBuilder,
 };
 use tower::ServiceExt;
@@ -174,4 +177,42 @@ async fn policies_of_ones_own_come_last_and_refusals_look_as_one_likes() {
     assert!(!own.headers().contains_key("content-type"));
     let limited = app.clone().oneshot(request::<Body>("/a")).await.unwrap();
     assert_eq!(limited.headers()[RETRY_AFTER], "3600");
+}
+
+#[tokio::test]
+async fn every_part_refuses_in_its_turn_and_hsts_stands_on_refusals() {
+    let proxies: TrustedProxies = "203.0.113.7".parse().unwrap();
+    let builder = SecurityLayer::builder(ClientIpSource::XForwardedFor(proxies.clone()))
+        .response_headers(ResponseHeaders::api())
+        .deny("198.51.100.0/24".parse().unwrap())
+        .allow("198.51.100.0/24, 192.0.2.0/24".parse().unwrap())
+        .hosts(AllowedHosts::new(["api.example.com"]).unwrap())
+        .https(Https::reject(SchemeSource::XForwardedProto(proxies)).with_hsts(Hsts::one_year()))
+        .rate_limit(Quota::per_hour(1));
+    let app = router(builder);
+
+    let check = async |client: &str, proto: &str, host: &str, expected: u16| {
+        let mut request: Request<Body> = request("/a");
+        let headers = request.headers_mut();
+        headers.insert("x-forwarded-for", client.parse().unwrap());
+        headers.insert("x-forwarded-proto", proto.parse().unwrap());
+        headers.insert("host", host.parse().unwrap());
+        let response = app.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), expected, "{client} {proto} {host}");
+        let headers = response.headers();
+        assert_eq!(headers["x-content-type-options"], "nosniff");
+        assert_eq!(
+            headers.contains_key("strict-transport-security"),
+            proto == "https"
+        );
+    };
+    check("198.51.100.7", "http", "other.example", 403).await;
+    check("198.51.100.7", "https", "api.example.com", 403).await;
+    check("203.0.113.99", "https", "api.example.com", 403).await;
+    check("192.0.2.7", "https", "other.example", 421).await;
+    check("192.0.2.7", "http", "api.example.com", 403).await;
+    // None of the refusals so far has cost quota.
+    check("192.0.2.7", "https", "api.example.com", 200).await;
+    check("192.0.2.7", "https", "api.example.com", 429).await;
+    check("192.0.2.8", "https", "api.example.com", 200).await;
 }

@@ -10,6 +10,8 @@
 )]
 
 mod adapters;
+#[cfg(feature = "secrets")]
+mod api_keys;
 mod auto_traits;
 mod client_ip;
 mod clients;
@@ -17,6 +19,7 @@ mod contract;
 #[cfg(all(
     feature = "metrics",
     feature = "privacy",
+    feature = "rate-limit",
     feature = "tracing-subscriber"
 ))]
 mod event;
@@ -24,6 +27,8 @@ mod event;
 mod facade;
 mod host;
 mod https;
+#[cfg(feature = "in-flight")]
+mod in_flight;
 mod ip_filter;
 mod ip_list;
 #[cfg(feature = "jail")]
@@ -31,7 +36,17 @@ mod jail;
 mod nginx;
 #[cfg(feature = "proxy-protocol")]
 mod proxy_protocol;
+#[cfg(feature = "rate-limit")]
+mod rate_limit;
+#[cfg(feature = "rate-limit")]
+mod rate_limit_fields;
+#[cfg(feature = "rate-limit")]
+mod rate_limit_http;
 mod response_headers;
+#[cfg(feature = "secrets")]
+mod secret_rotation;
+#[cfg(feature = "secrets")]
+mod secrets;
 mod support;
 mod tls;
 mod way_back;

@@ -38,7 +38,7 @@ struct App {
 }
 
 impl App {
-    async fn start(listener: TcpListener, https: Https) -> Self {
+    fn start(listener: TcpListener, https: Https) -> Self {
         let actions = Arc::new(Mutex::new(Vec::new()));
         let sink = {
             let actions = Arc::clone(&actions);
@@ -173,10 +173,6 @@ http {{
 }
 
 /// Runs nginx until it listens. The outer nothing means that there is no nginx, the inner one that it could not listen.
-#[expect(
-    clippy::option_option,
-    reason = "that nginx is missing and that it ended are different things"
-)]
 async fn run(folder: &Path) -> Option<Option<Child>> {
     // Debian puts it where only the administrator's path looks.
     let path = env::var("PATH").unwrap_or_default() + ":/usr/sbin";
@@ -236,7 +232,7 @@ fn check_hsts(response: &Response<Incoming>, expected: Option<&str>) {
 #[tokio::test]
 async fn plain_text_is_refused_behind_nginx() {
     let https = Https::reject(source()).with_hsts(Hsts::one_year());
-    let app = App::start(listen().await, https).await;
+    let app = App::start(listen().await, https);
     let Some(nginx) = Nginx::start(app.address).await else {
         return;
     };
@@ -267,7 +263,7 @@ async fn redirects_behind_nginx_do_not_loop() {
     let hosts: AllowedHosts = HOST.parse().unwrap();
     let target = RedirectTarget::from(hosts).with_port(nginx.secure.port());
     let https = Https::redirect_to(source(), target).with_hsts(Hsts::one_year());
-    let app = App::start(listener, https).await;
+    let app = App::start(listener, https);
 
     let response = nginx.ask_plain(get_root()).await;
     assert_eq!(response.status(), 308);
@@ -296,7 +292,7 @@ async fn redirects_behind_nginx_do_not_loop() {
 #[tokio::test]
 async fn whoever_comes_past_the_proxy_is_not_believed() {
     let https = Https::reject(source()).with_hsts(Hsts::one_year());
-    let app = App::start(listen().await, https).await;
+    let app = App::start(listen().await, https);
     let connect_from = async |address: &str| {
         let socket = TcpSocket::new_v4().unwrap();
         socket

@@ -118,9 +118,14 @@ impl Table {
             overflow,
             overflowed,
         } = &mut *rows;
+        let tiered = quotas.is_some();
         let quotas = quotas.unwrap_or(own);
         let seat = places.seat(key, now);
-        let before = Arrivals::read(places, seat, overflow, quotas, now);
+        let (before, clamped) = Arrivals::read(places, seat, overflow, quotas, now);
+        // Or the wait would start anew with every refusal. In a shared row, another tier may be entitled to the longer one.
+        if clamped && !(tiered && seat == Seat::None) {
+            before.write(places, seat, key, overflow, quotas);
+        }
 
         let cost = match cost {
             Cost::AtMost(cost) => before.remaining(quotas, now).min(cost),
@@ -166,7 +171,7 @@ impl Table {
             return;
         }
         let seat = places.seat(key, now);
-        let mut arrivals = Arrivals::read(places, seat, overflow, correction.quotas, now);
+        let (mut arrivals, _) = Arrivals::read(places, seat, overflow, correction.quotas, now);
         for (arrival, metered) in arrivals.0.iter_mut().zip(correction.quotas.metered()) {
             *arrival = metered.meter.force(*arrival, correction.units, now);
         }
@@ -259,24 +264,27 @@ impl Table {
 impl Arrivals {
     pub(crate) const NONE: Self = Self([0; MAX_QUOTAS]);
 
+    /// Reads the arrival times of a key; returns whether any had to be clamped.
     fn read(
         places: &Places,
         seat: Seat,
         overflow: &[u64; MAX_QUOTAS],
         quotas: &QuotaSet,
         now: u64,
-    ) -> Self {
+    ) -> (Self, bool) {
         let cells = match seat {
-            Seat::New(_) => return Self::NONE,
+            Seat::New(_) => return (Self::NONE, false),
             Seat::None => &overflow[..],
             Seat::Old(place) => places.cells(place),
         };
         let mut arrivals = Self::NONE;
+        let mut clamped = false;
         let metered = quotas.metered().iter();
         for ((arrival, cell), metered) in arrivals.0.iter_mut().zip(cells).zip(metered) {
             *arrival = metered.meter.clamp(*cell, now);
+            clamped |= *arrival != *cell;
         }
-        arrivals
+        (arrivals, clamped)
     }
 
     fn write(

@@ -4,6 +4,8 @@ use std::{thread, time::Duration};
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use palisade::{
+    SecurityLayer,
+    client_ip::{ClientIpSource, PeerAddr},
     clock::ManualClock,
     enforce::EnforceLayer,
     event::{Action, EventSink, FloodControl, NullSink, SecurityEvent, SharedSink},
@@ -12,9 +14,11 @@ use palisade::{
         SINK_ERRORS_TOTAL,
     },
     policy::{Check, DryRun, Policy, PolicyLabel, Rejection, RequestHead},
+    rate_limit::Quota,
 };
+use tower::Layer;
 
-use super::support::{CLIENT, Handler, Limit, Refuse, layer, request, send};
+use super::support::{CLIENT, Collector, Handler, Limit, Refuse, layer, request, send};
 
 /// Runs `f` with a recorder of its own and returns what Prometheus would scrape.
 pub(crate) fn recorded<T>(f: impl FnOnce(&PrometheusHandle) -> T) -> T {
@@ -40,7 +44,7 @@ fn decisions(policy: &str, decision: &str, count: u64) -> String {
 /// A stack with everything that counts, which has answered three requests.
 pub(crate) fn scrape() -> String {
     recorded(|handle| {
-        let sink = SharedSink::new(FloodControl::new(NullSink));
+        let sink = SharedSink::new(FloodControl::new(Collector::default()));
         let layer = EnforceLayer::new((
             Limit::default(),
             DryRun::new(Refuse(Action::IpBlocked, 403)),
@@ -89,7 +93,7 @@ fn h01_and_h03_decisions_are_counted_by_layer_policy_and_decision() {
 #[test]
 fn l03_counters_stand_at_zero_before_any_event() {
     let scrape = recorded(|handle| {
-        let _layer = layer(Limit::default(), FloodControl::new(NullSink));
+        let _layer = layer(Limit::default(), FloodControl::new(Collector::default()));
         handle.render()
     });
     for decision in ["allowed", "denied", "redirected", "unkeyed", "would_deny"] {
@@ -112,7 +116,7 @@ fn l03_counters_stand_at_zero_before_any_event() {
 
 #[test]
 fn l05_counts_are_exact_under_16_threads() {
-    let layer = layer(Limit::default(), FloodControl::new(NullSink));
+    let layer = layer(Limit::default(), FloodControl::new(Collector::default()));
     let threads: Vec<_> = (0..16)
         .map(|i| {
             let service = Handler::default().behind(&layer);
@@ -135,7 +139,7 @@ fn l05_counts_are_exact_under_16_threads() {
 #[test]
 fn a_client_cannot_make_a_series() {
     let (before, after) = recorded(|handle| {
-        let layer = layer(Limit::default(), FloodControl::new(NullSink));
+        let layer = layer(Limit::default(), FloodControl::new(Collector::default()));
         let service = Handler::default().behind(&layer);
         let before = handle.render().lines().count();
         for client in 0..1000u32 {
@@ -151,7 +155,7 @@ fn a_client_cannot_make_a_series() {
 
 #[test]
 fn counts_do_not_depend_on_flood_control_or_sinks() {
-    let sink = SharedSink::new(FloodControl::new(NullSink).with_budget(1, 1));
+    let sink = SharedSink::new(FloodControl::new(Collector::default()).with_budget(1, 1));
     for _ in 0..1000 {
         sink.record(&SecurityEvent::new(Action::IpBlocked, ""));
     }
@@ -207,4 +211,49 @@ fn the_time_of_checks_is_measured_on_request() {
         .collect();
     assert_eq!(filled, [(Some(Duration::from_millis(5)), 3)]);
     assert_eq!(layer.counts()[0].allowed(), 2);
+}
+
+#[test]
+fn the_facade_names_its_policies() {
+    let security = SecurityLayer::builder(ClientIpSource::Peer)
+        .deny("198.51.100.0/24".parse().unwrap())
+        .allow("203.0.113.0/24".parse().unwrap())
+        .rate_limit(Quota::per_minute(2).with_name("api"))
+        .policy(DryRun::new(Refuse(Action::IpBlocked, 403)))
+        .sink(NullSink)
+        .check_duration()
+        .build();
+    let service = security.layer(Handler::default().service());
+    for client in [CLIENT, CLIENT, CLIENT, "198.51.100.1", "192.0.2.1"] {
+        let mut request = request(client);
+        request.extensions_mut().insert(PeerAddr::Tcp(
+            (client.parse::<std::net::IpAddr>().unwrap(), 1).into(),
+        ));
+        send(&service, request);
+    }
+    let counts: Vec<_> = security
+        .counts()
+        .iter()
+        .map(|it| {
+            (
+                it.label().layer(),
+                it.label().policy().to_owned(),
+                it.allowed(),
+                it.denied(),
+                it.would_deny(),
+            )
+        })
+        .collect();
+    let expected = [
+        ("client_ip", "known_peer", 5, 0, 0),
+        ("ip_filter", "deny", 4, 1, 0),
+        ("ip_filter", "allow", 3, 1, 0),
+        ("rate_limit", "api", 2, 1, 0),
+        ("custom", "Refuse", 0, 0, 2),
+    ];
+    assert_eq!(
+        counts,
+        expected.map(|(layer, policy, a, d, w)| (layer, policy.to_owned(), a, d, w))
+    );
+    assert_eq!(security.check_durations().unwrap().count(), 5);
 }

@@ -4,8 +4,9 @@ use std::{net::Ipv4Addr, sync::Arc, thread, time::Duration};
 
 use palisade::{
     clock::ManualClock,
-    event::{Action, EventSink, FloodControl, SecurityEvent},
+    event::{Action, EventSink, FloodControl, SecurityEvent, Severity},
 };
+use proptest::prelude::*;
 
 use super::support::{CLIENT, Collector, Handler, Refuse, flood_control, layer, request, send};
 
@@ -254,4 +255,67 @@ fn numbers_go_on_through_suppressed_events() {
     let recorded = events.take();
     assert_eq!(recorded.len(), 2);
     assert!(before < repeat.sequence() && repeat.sequence() < recorded[1].sequence());
+}
+
+/// Wants no debug events.
+struct Warnings(Collector);
+
+impl EventSink for Warnings {
+    fn record(&self, event: &SecurityEvent<'_>) {
+        self.0.record(event);
+    }
+
+    fn wants(&self, severity: Severity) -> bool {
+        severity != Severity::Debug
+    }
+}
+
+#[test]
+fn what_nobody_reads_takes_nothing_from_the_budget() {
+    let (clock, events) = (ManualClock::new(), Collector::default());
+    let sink = flood_control(&clock, Warnings(events.clone()));
+    for client in 0..20_000 {
+        sink.record(&event(client, Action::ForwardedHeaderUntrusted));
+    }
+    sink.record(&event(1, Action::IpBlocked));
+    sink.flush();
+    assert_eq!(events.actions(), ["ip_blocked"]);
+    assert_eq!(sink.suppressed(), 0);
+}
+
+proptest! {
+    #[test]
+    fn no_occurrence_is_lost(
+        steps in prop::collection::vec((0..6u32, 0..3usize, 0..40u64, any::<bool>()), 0..300),
+        window in 0..60u64,
+        capacity in 0..8usize,
+        rate in 0..4u32,
+    ) {
+        let (clock, events) = (ManualClock::new(), Collector::default());
+        let sink = flood_control(&clock, events.clone())
+            .with_window(Duration::from_secs(window))
+            .with_capacity(capacity)
+            .with_budget(rate, rate);
+        let actions = [Action::IpBlocked, Action::ClientBanned, Action::LimiterStoreFull];
+        for (client, action, seconds, tick) in &steps {
+            sink.record(&event(*client, actions[*action]));
+            clock.advance(Duration::from_secs(*seconds));
+            if *tick {
+                sink.tick();
+            }
+        }
+        let suppressed = sink.suppressed();
+        sink.flush();
+        let recorded = events.take();
+        let told: u64 = recorded.iter().filter_map(SecurityEvent::count).sum();
+        prop_assert_eq!(told, suppressed);
+        prop_assert_eq!(occurrences(&recorded), steps.len() as u64);
+        // A summary is about the past, and about something.
+        for event in recorded.iter().filter(|it| it.count().is_some()) {
+            prop_assert!(event.start() <= event.end());
+            prop_assert!(event.suppressed().is_some());
+        }
+        sink.flush();
+        prop_assert!(events.take().is_empty());
+    }
 }

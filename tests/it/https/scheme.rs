@@ -28,6 +28,7 @@ fn check(id: &str, found: &(bool, Vec<Action>), https: bool, noticed: Option<Act
 }
 
 #[tokio::test]
+#[expect(clippy::type_complexity, reason = "the type of a table")]
 async fn the_word_of_a_trusted_proxy_counts() {
     let malformed = Some(Action::ForwardedHeaderMalformed);
     let silent = Some(Action::RedirectLoopSuspected);

@@ -122,3 +122,25 @@ fn k25_a_rate_limit_bans_where_it_is_asked_for_and_the_ban_comes_first() {
         assert_eq!(statuses, expected);
     }
 }
+
+#[cfg(feature = "metrics")]
+#[test]
+fn the_parts_of_the_facade_are_counted_apart() {
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    let scrape = recorder.handle();
+    metrics::with_local_recorder(&recorder, || {
+        let builder = SecurityLayer::builder(ClientIpSource::Peer)
+            .policy(Refuse(Action::IpBlocked, StatusCode::FORBIDDEN))
+            .jail(jail());
+        let _ = builder.build();
+    });
+    let text = scrape.render();
+    for part in [
+        "policy=\"KnownPeer\"",
+        "policy=\"jail\"",
+        "policy=\"Refuse\"",
+    ] {
+        assert!(text.contains(part), "{part} {text}");
+    }
+    assert!(!text.contains("SecurityPolicies"));
+}

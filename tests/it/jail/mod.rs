@@ -7,6 +7,8 @@ mod events;
 mod facade;
 mod file;
 mod memory;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod rules;
 mod support;
 #[cfg(feature = "tokio")]

@@ -1,0 +1,527 @@
+//! The limit as a layer: the rows of the case tables about keys, response fields, outcomes and events.
+
+use std::{net::IpAddr, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderName, Request, Response, StatusCode};
+use http_body_util::Full;
+use palisade::{
+    client_ip::{ClientContext, ClientIp, PeerAddr, UnknownReason},
+    clock::ManualClock,
+    enforce::EnforceLayer,
+    ip_set::IpSet,
+    policy::{DryRun, PolicySet},
+    rate_limit::{
+        Charge, MissingKey, Quota, QuotaSet, RateLimit, RateLimitBuilder, RateLimitKey,
+        RateLimitLayer, StandardFields,
+    },
+};
+use tower::{Layer, ServiceExt, service_fn};
+
+use crate::support::{RecordingSink, Refuse};
+
+/// What a client sends, and what the handler answers.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    client: ClientIp,
+    key: Option<&'static str>,
+    method: &'static str,
+    answer: StatusCode,
+    /// What the handler settles at.
+    settle: Option<u32>,
+}
+
+pub(crate) fn from(addr: &str) -> Call {
+    Call {
+        client: ClientIp::Known(addr.parse().unwrap()),
+        key: None,
+        method: "GET",
+        answer: StatusCode::OK,
+        settle: None,
+    }
+}
+
+impl Call {
+    fn key(mut self, key: &'static str) -> Self {
+        self.key = Some(key);
+        self
+    }
+
+    fn method(mut self, method: &'static str) -> Self {
+        self.method = method;
+        self
+    }
+
+    fn answered(mut self, status: u16) -> Self {
+        self.answer = StatusCode::from_u16(status).unwrap();
+        self
+    }
+
+    fn settled(mut self, cost: u32) -> Self {
+        self.settle = Some(cost);
+        self
+    }
+}
+
+/// A service behind policies, with its clock and its events.
+pub(crate) struct Bench<P: PolicySet> {
+    layer: EnforceLayer<P>,
+    pub(crate) clock: ManualClock,
+    sink: RecordingSink,
+}
+
+impl<P: PolicySet> Bench<P> {
+    pub(crate) fn new(clock: &ManualClock, policies: P) -> Self {
+        let sink = RecordingSink::default();
+        Self {
+            layer: EnforceLayer::new(policies)
+                .with_clock(clock.clone())
+                .with_sink(sink.clone()),
+            clock: clock.clone(),
+            sink,
+        }
+    }
+
+    pub(crate) async fn call(&self, call: Call) -> Response<Full<Bytes>> {
+        let service = self
+            .layer
+            .layer(service_fn(|request: Request<()>| async move {
+                let call = request.extensions().get::<Call>().unwrap();
+                if let (Some(cost), Some(charge)) = (call.settle, Charge::of(request.extensions()))
+                {
+                    charge.settle(cost);
+                    charge.settle(0);
+                }
+                let mut response = Response::new(Full::default());
+                *response.status_mut() = call.answer;
+                Ok::<_, std::convert::Infallible>(response)
+            }));
+        let mut request = Request::builder().method(call.method).uri("/");
+        if let Some(key) = call.key {
+            request = request.header("x-key", key);
+        }
+        let request = request
+            .extension(ClientContext::new(call.client, None))
+            .extension(call)
+            .body(())
+            .unwrap();
+        service.oneshot(request).await.unwrap()
+    }
+
+    pub(crate) async fn statuses(&self, calls: impl IntoIterator<Item = Call>) -> Vec<u16> {
+        let mut statuses = Vec::new();
+        for call in calls {
+            statuses.push(self.call(call).await.status().as_u16());
+        }
+        statuses
+    }
+}
+
+pub(crate) fn bench(
+    quotas: impl Into<QuotaSet>,
+    set: impl FnOnce(RateLimitBuilder) -> RateLimitBuilder,
+) -> Bench<RateLimit> {
+    let clock = ManualClock::new();
+    let builder = RateLimit::builder(quotas)
+        .max_keys(100)
+        .clock(clock.clone());
+    let limit = set(builder).build().unwrap();
+    Bench::new(&clock, limit)
+}
+
+fn header_key() -> RateLimitKey {
+    RateLimitKey::header(HeaderName::from_static("x-key"))
+}
+
+pub(crate) const A: &str = "203.0.113.7";
+const B: &str = "203.0.113.8";
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+
+#[tokio::test]
+async fn clients_are_refused_past_their_limit_and_come_back() {
+    // E01 to E04: the window is a quota that refills.
+    let two = bench(Quota::new(2, Duration::from_millis(50)).unwrap(), |it| it);
+    for _ in 0..2 {
+        let calls = [from(A), from(A), from(A)];
+        assert_eq!(two.statuses(calls).await, [200, 200, 429]);
+        two.clock.advance(Duration::from_millis(60));
+    }
+    assert_eq!(two.statuses([from(A)]).await, [200]);
+}
+
+#[tokio::test]
+async fn keys_are_counted_apart() {
+    // E09.
+    let bench = bench(Quota::per_minute(2), |it| it.key(header_key()));
+    let calls = ["k1", "k1", "k2", "k1", "k2", "k2"].map(|it| from(A).key(it));
+    assert_eq!(bench.statuses(calls).await, [200, 200, 200, 429, 200, 429]);
+}
+
+#[tokio::test]
+async fn clients_are_addresses_and_prefixes() {
+    let unknown = |reason, last: &str| {
+        let mut call = from(A);
+        call.client = ClientIp::unknown(reason, last.parse().ok());
+        call
+    };
+    let bench = bench(Quota::per_minute(1), |it| it);
+    for (id, first, same, other) in [
+        ("K01", "1.2.3.4", "1.2.3.4", "1.2.3.5"),
+        ("K02", "5.6.7.8", "::ffff:5.6.7.8", "::ffff:5.6.7.9"),
+        (
+            "K04",
+            "2001:db8:1234:5678::1.2.3.4",
+            "2001:db8:1234:5601::7",
+            "2001:db8:1234:5700::",
+        ),
+    ] {
+        let calls = [first, same, other].map(from);
+        assert_eq!(bench.statuses(calls).await, [200, 429, 200], "{id}");
+    }
+    // An unknown client is never counted with one that is known, not even with the proxy it was last seen behind.
+    let calls = [
+        unknown(UnknownReason::MissingPeer, ""),
+        unknown(UnknownReason::MissingPeer, ""),
+        unknown(UnknownReason::MissingPeer, "9.9.9.9"),
+        from("9.9.9.9"),
+    ];
+    assert_eq!(bench.statuses(calls).await, [200, 429, 200, 200]);
+}
+
+#[tokio::test]
+async fn without_a_client_layer_the_peer_is_the_client() {
+    // U05: a header that nobody verified is not read.
+    let layer = RateLimitLayer::new(Quota::per_minute(1));
+    let service = layer.layer(service_fn(|_: Request<()>| async {
+        Ok::<_, std::convert::Infallible>(Response::new(String::new()))
+    }));
+    let call = |peer: &str, forwarded: &str| {
+        let peer: IpAddr = peer.parse().unwrap();
+        let request = Request::builder()
+            .header("x-forwarded-for", forwarded)
+            .header("x-real-ip", forwarded)
+            .extension(PeerAddr::Tcp((peer, 1).into()))
+            .body(())
+            .unwrap();
+        service.clone().oneshot(request)
+    };
+    assert_eq!(call(A, "1.1.1.1").await.unwrap().status(), 200);
+    assert_eq!(call(A, "1.1.1.2").await.unwrap().status(), 429);
+    assert_eq!(call(B, "1.1.1.1").await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn a_missing_part_is_a_choice() {
+    // K19, K20, N06: refused unless chosen otherwise.
+    for (missing, expected) in [
+        (MissingKey::Refuse, [400, 400, 200]),
+        (MissingKey::Share, [200, 429, 200]),
+        (MissingKey::Skip, [200, 200, 200]),
+    ] {
+        let bench = bench(Quota::per_minute(1), |it| {
+            it.key(header_key().when_missing(missing))
+        });
+        let calls = [from(A), from(B), from(A).key("k")];
+        assert_eq!(bench.statuses(calls).await, expected, "{missing:?}");
+        if missing == MissingKey::Refuse {
+            assert_eq!(bench.sink.take_words(), ["rate_limit_key_missing"; 2]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn parts_of_a_key_do_not_run_into_each_other() {
+    // K22, L05.
+    let key = || {
+        let part = |position| {
+            RateLimitKey::from_fn(move |head| {
+                let text = head.headers().get("x-key")?.to_str().ok()?;
+                text.split('|').nth(position).map(str::to_owned)
+            })
+        };
+        part(0).and(part(1))
+    };
+    let bench = bench(Quota::per_minute(1), |it| it.key(key()));
+    let calls = ["a-|b", "a|-b", "a-b|", "|a-b", "a-|b"].map(|it| from(A).key(it));
+    assert_eq!(bench.statuses(calls).await, [200, 200, 200, 200, 429]);
+}
+
+#[tokio::test]
+async fn a_key_may_be_method_and_client_or_all_together() {
+    let both = bench(Quota::per_minute(1), |it| {
+        it.key(RateLimitKey::client_ip().and(RateLimitKey::method()))
+    });
+    let calls = [
+        from(A),
+        from(A).method("POST"),
+        from(B),
+        from(A).method("POST"),
+    ];
+    assert_eq!(both.statuses(calls).await, [200, 200, 200, 429]);
+
+    let all = bench(Quota::per_minute(1), |it| it.key(RateLimitKey::global()));
+    assert_eq!(all.statuses([from(A), from(B)]).await, [200, 429]);
+}
+
+#[tokio::test]
+async fn two_limits_in_a_row() {
+    // E14, K21, L09, T21: a request that the first stops never reaches the second.
+    let clock = ManualClock::new();
+    let limit = |quota, key, status| {
+        RateLimit::builder(quota)
+            .max_keys(100)
+            .clock(clock.clone())
+            .key(key)
+            .status(StatusCode::from_u16(status).unwrap())
+            .build()
+            .unwrap()
+    };
+    let bench = Bench::new(
+        &clock,
+        (
+            limit(Quota::per_minute(2).with_name("key"), header_key(), 420),
+            limit(
+                Quota::per_minute(5).with_name("all"),
+                RateLimitKey::global(),
+                429,
+            ),
+        ),
+    );
+    let calls = ["k1", "k2", "k1", "k2", "k1", "k3", "k3"].map(|it| from(A).key(it));
+    assert_eq!(
+        bench.statuses(calls).await,
+        [200, 200, 200, 200, 420, 200, 429]
+    );
+
+    // What a policy further in refuses can be taken back.
+    for (uncount, left) in [(false, 1), (true, 3)] {
+        let builder = RateLimit::builder(Quota::per_minute(3)).clock(clock.clone());
+        let builder = if uncount {
+            builder.uncount_refused()
+        } else {
+            builder
+        };
+        let limit = builder.build().unwrap();
+        let bench = Bench::new(&clock, (limit.clone(), Refuse));
+        assert_eq!(bench.statuses([from(A), from(A)]).await, [429, 429]);
+        let key = limit.client_key(A.parse().unwrap()).unwrap();
+        assert_eq!(limit.peek(key).remaining(), left);
+    }
+}
+
+#[tokio::test]
+async fn outcomes_decide_what_counts() {
+    // E15: failures alone.
+    let failures = bench(Quota::per_minute(2), RateLimitBuilder::count_failures_only);
+    let calls = [
+        from(A),
+        from(A),
+        from(A),
+        from(A).answered(401),
+        from(A).answered(401),
+        from(A),
+    ];
+    assert_eq!(
+        failures.statuses(calls).await,
+        [200, 200, 200, 401, 401, 429]
+    );
+
+    // E16: successes alone. E18: the refusal itself is not counted either.
+    let successes = bench(Quota::per_minute(2), RateLimitBuilder::count_successes_only);
+    let calls = [
+        from(A).answered(500),
+        from(A).answered(404),
+        from(A),
+        from(A),
+        from(A),
+        from(A),
+    ];
+    assert_eq!(
+        successes.statuses(calls).await,
+        [500, 404, 200, 200, 429, 429]
+    );
+    successes.clock.advance(30 * SECOND);
+    assert_eq!(successes.statuses([from(A), from(A)]).await, [200, 429]);
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_is_counted_once_or_not_at_all() {
+    // E17, E37.
+    for (successes_only, left) in [(true, 2), (false, 1)] {
+        let clock = ManualClock::new();
+        let builder = RateLimit::builder(Quota::per_minute(2)).clock(clock.clone());
+        let limit = if successes_only {
+            builder.count_successes_only()
+        } else {
+            builder.count_failures_only()
+        };
+        let limit = limit.build().unwrap();
+        let layer = EnforceLayer::new(limit.clone()).with_clock(clock);
+        let mut service = layer.layer(service_fn(|_: Request<()>| {
+            std::future::pending::<Result<Response<String>, std::convert::Infallible>>()
+        }));
+        let request = Request::builder()
+            .extension(PeerAddr::Tcp(([203, 0, 113, 7], 1).into()))
+            .body(())
+            .unwrap();
+        let key = limit.client_key(A.parse().unwrap()).unwrap();
+        let future = tower::Service::call(&mut service, request);
+        assert_eq!(limit.peek(key).remaining(), 1);
+        drop(future);
+        assert_eq!(limit.peek(key).remaining(), left);
+    }
+}
+
+#[tokio::test]
+async fn costs_are_reserved_and_settled() {
+    let quota = || Quota::per_hour(100).with_name("tokens");
+    let key = |bench: &Bench<RateLimit>, limit: &RateLimit| {
+        let _ = bench;
+        limit.client_key(A.parse().unwrap()).unwrap()
+    };
+    let clock = ManualClock::new();
+    let limit = RateLimit::builder(quota())
+        .clock(clock.clone())
+        .cost(40)
+        .settle_in_handler()
+        .settle_by(|head| head.headers.get("x-cost")?.to_str().ok()?.parse().ok())
+        .build()
+        .unwrap();
+    let bench = Bench::new(&clock, limit.clone());
+    // The handler settles once, whatever it calls later.
+    assert_eq!(bench.statuses([from(A).settled(10)]).await, [200]);
+    assert_eq!(limit.peek(key(&bench, &limit)).remaining(), 90);
+    // Not settled, the reserved cost stands.
+    assert_eq!(bench.statuses([from(A)]).await, [200]);
+    assert_eq!(limit.peek(key(&bench, &limit)).remaining(), 50);
+    // Settling at more than was reserved.
+    assert_eq!(bench.statuses([from(A).settled(50)]).await, [200]);
+    assert_eq!(limit.peek(key(&bench, &limit)).remaining(), 0);
+    assert_eq!(bench.statuses([from(A)]).await, [429]);
+    limit.refund(key(&bench, &limit), 40);
+    assert_eq!(bench.statuses([from(A)]).await, [200]);
+}
+
+#[tokio::test]
+async fn costs_tiers_and_exemptions_go_by_the_request() {
+    let cost = bench(Quota::per_minute(10), |it| {
+        it.cost_by(|head| if head.method() == "POST" { 8 } else { 1 })
+    });
+    let calls = [
+        from(A).method("POST"),
+        from(A).method("POST"),
+        from(A),
+        from(A),
+        from(A),
+    ];
+    assert_eq!(cost.statuses(calls).await, [200, 429, 200, 200, 429]);
+
+    // A cost that can never be admitted is refused without a time to come again.
+    let never = bench(Quota::per_minute(10), |it| it.cost_by(|_| 11));
+    let response = never.call(from(A)).await;
+    assert_eq!(response.status(), 429);
+    assert!(!response.headers().contains_key("retry-after"));
+
+    let paid = QuotaSet::new([Quota::per_minute(2), Quota::per_hour(3)]).unwrap();
+    let tiers = bench(Quota::per_minute(1), |it| {
+        it.key(header_key())
+            .width(2)
+            .tiers(move |head| (head.headers().get("x-key")? == "paid").then(|| paid.clone()))
+    });
+    let calls = ["free", "free", "paid", "paid", "paid"].map(|it| from(A).key(it));
+    assert_eq!(tiers.statuses(calls).await, [200, 429, 200, 200, 429]);
+
+    let exempt = bench(Quota::per_minute(1), |it| {
+        it.exempt_addresses("203.0.113.8".parse::<IpSet>().unwrap())
+            .exempt(|head| head.method() == "OPTIONS")
+            .standard_fields(StandardFields::Draft11)
+    });
+    let calls = [
+        from(A).method("OPTIONS"),
+        from(A),
+        from(A),
+        from(A).method("OPTIONS"),
+        from(B),
+        from(B),
+    ];
+    assert_eq!(exempt.statuses(calls).await, [200, 200, 429, 200, 200, 200]);
+    // N09: who is not limited gets no fields.
+    let response = exempt.call(from(B)).await;
+    assert!(!response.headers().contains_key("ratelimit"));
+}
+
+#[tokio::test]
+async fn a_tier_that_is_too_wide_is_refused() {
+    // T22.
+    let wide = QuotaSet::new([Quota::per_minute(2), Quota::per_hour(3)]).unwrap();
+    let bench = bench(Quota::per_minute(1), |it| {
+        it.tiers(move |_| Some(wide.clone()))
+    });
+    assert_eq!(bench.statuses([from(A)]).await, [429]);
+}
+
+#[tokio::test]
+async fn a_dry_run_counts_and_reports_and_refuses_nobody() {
+    // N08, V18.
+    let clock = ManualClock::new();
+    let limit = RateLimit::builder(Quota::per_minute(1))
+        .clock(clock.clone())
+        .build()
+        .unwrap();
+    let dry = Bench::new(&clock, DryRun::new(limit.clone()));
+    assert_eq!(dry.statuses([from(A), from(A)]).await, [200, 200]);
+    assert_eq!(dry.sink.take_words(), ["rate_limit_exceeded?"]);
+    // The same state, enforced.
+    let wet = Bench::new(&clock, limit);
+    assert_eq!(wet.statuses([from(A)]).await, [429]);
+    assert_eq!(wet.sink.take_words(), ["rate_limit_exceeded"]);
+}
+
+#[tokio::test]
+async fn a_warning_comes_when_the_mark_is_passed() {
+    // V01 to V06, in our form: one event when a charge passes the mark.
+    let bench = bench(Quota::per_minute(10), |it| it.near_limit(80));
+    for charge in 1..=10 {
+        assert_eq!(bench.statuses([from(A)]).await, [200]);
+        let expected: &[&str] = if charge == 8 {
+            &["rate_limit_warning"]
+        } else {
+            &[]
+        };
+        assert_eq!(bench.sink.take_words(), expected, "{charge}");
+    }
+}
+
+#[tokio::test]
+async fn a_full_table_is_reported_once_in_a_while() {
+    let bench = bench(Quota::per_day(1), |it| {
+        it.max_keys(1).standard_fields(StandardFields::Draft11)
+    });
+    for low in 0..100_u8 {
+        let _ = bench.call(from(&format!("192.0.2.{low}"))).await;
+    }
+    let count = |words: Vec<String>| {
+        let full = words.iter().filter(|it| *it == "limiter_store_full");
+        full.count()
+    };
+    assert_eq!(count(bench.sink.take_words()), 1);
+    bench.clock.advance(120 * SECOND);
+    let _ = bench.call(from("198.51.100.1")).await;
+    let _ = bench.call(from("198.51.100.2")).await;
+    assert_eq!(count(bench.sink.take_words()), 1);
+}
+
+#[test]
+fn settings_without_sense_are_refused() {
+    let check = |builder: RateLimitBuilder, expected: &str| {
+        let error = builder.build().unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    };
+    let builder = || RateLimit::builder(Quota::per_second(5));
+    check(builder().cost(6), "above the capacity");
+    check(builder().status(StatusCode::OK), "does not refuse");
+    check(builder().near_limit(0), "1 to 100");
+    check(builder().near_limit(101), "1 to 100");
+    check(builder().max_keys(0), "at least one");
+    assert!(builder().cost(0).build().is_ok());
+}
