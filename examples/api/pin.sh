@@ -20,6 +20,6 @@ images=$(sed --quiet --regexp-extended 's/^(FROM|    image:) ([^ $]+[:/][^ ]+).*
 for image in $images; do
   digest=$(docker buildx imagetools inspect "$image" --format '{{.Manifest.Digest}}') ||
     { echo "pin.sh: $image: the registry tells no digest" >&2; exit 1; }
-  sed --in-place "s|^\(FROM\|    image:\) $image\( \|\$\)|\1 $image@$digest\2|" "${files[@]}"
+  sed --in-place --regexp-extended "s#^(FROM|    image:) $image( |\$)#\1 $image@$digest\2#" "${files[@]}"
   echo "$image@$digest"
 done

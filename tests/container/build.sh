@@ -49,7 +49,21 @@ builds_without_buildkit() {
     docker run --rm --read-only --cap-drop ALL --network none palisade-classic --help >/dev/null
 }
 
+# A registry that knows a digest for everything stands in for the real one; what is tested is that nothing is left out.
+every_image_is_pinned_and_unpinned() {
+  local copy=$work/pin unpinned
+  mkdir -p "$copy/bin"
+  cp "$example"/{Dockerfile,compose.yaml,pin.sh} "$copy/"
+  printf '#!/bin/sh\necho sha256:%s\n' "$(printf %064d 7)" >"$copy/bin/docker"
+  chmod +x "$copy/bin/docker"
+  PATH=$copy/bin:$PATH "$copy/pin.sh" >/dev/null || return 1
+  unpinned=$(grep --extended-regexp '^(FROM|    image:) [^$]' "$copy/Dockerfile" "$copy/compose.yaml" | grep --invert-match --extended-regexp '@sha256:[0-9]{64}( |$)|FROM tools ' || true)
+  empty "$unpinned" || return 1
+  "$copy/pin.sh" --unpin && cmp "$copy/Dockerfile" "$example/Dockerfile" && cmp "$copy/compose.yaml" "$example/compose.yaml"
+}
+
 probe_build() {
+  check build-every-image-can-be-pinned every_image_is_pinned_and_unpinned
   clean_context "$work/context"
   check build-from-a-clean-context build_image "$work/context" || return 0
   check build-context-is-small context_is_below
