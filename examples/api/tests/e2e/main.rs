@@ -9,5 +9,6 @@
 )]
 
 mod misconfiguration;
+mod protection;
 mod service;
 mod support;
