@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Makes what the stack of compose.yaml keeps secret, in the folder `secrets` beside this file; what is there already stays.
 #
-#   ./secrets.sh                    a self-signed certificate for localhost and a password for the store
+#   ./secrets.sh                    a self-signed certificate for localhost, an API key, and a password for the store
+#   ./secrets.sh --rotate api_key   a new API key; the one before goes on until the next rotation
 #   ./secrets.sh --rotate redis     a new password for the store (then: docker compose restart redis)
 #   ./secrets.sh --rotate tls       a new certificate (then: docker compose exec nginx nginx -s reload)
 #
@@ -54,6 +55,15 @@ user palisade on #$hash resetchannels ~palisade:* -@all +@connection +@read +@wr
 EOF
 }
 
+# The service gets the digests of the present key and of the one before; the keys themselves are for the client alone.
+api_key() {
+  local digest before=''
+  [ ! -e "$dir/API_KEYS" ] || before=$(sed --quiet 's/.*"client": "\([^"]*\)".*/, "client-before": "\1"/p' "$dir/API_KEYS")
+  printf 'api_%s' "$(random)" | put api_key
+  digest=$(openssl dgst -sha256 -r <"$dir/api_key" | cut -d ' ' -f 1)
+  printf '{"client": "sha256:%s"%s}\n' "$digest" "$before" | put API_KEYS
+}
+
 grafana() {
   random | put grafana_password
 }
@@ -66,12 +76,13 @@ case "${1:-}" in
   '')
     [ -e "$dir/tls.key" ] && [ -e "$dir/tls.crt" ] || tls
     [ -e "$dir/redis_password" ] && [ -e "$dir/redis_users.acl" ] || redis
+    [ -e "$dir/api_key" ] && [ -e "$dir/API_KEYS" ] || api_key
     [ -e "$dir/grafana_password" ] || grafana
     ;;
   --rotate)
     case "${2:-}" in
-      grafana | redis | tls) "$2" ;;
-      *) fail "--rotate takes one of: grafana, redis, tls" ;;
+      api_key | grafana | redis | tls) "$2" ;;
+      *) fail "--rotate takes one of: api_key, grafana, redis, tls" ;;
     esac
     ;;
   *) fail "unknown option $1: allowed is --rotate NAME" ;;

@@ -5,12 +5,15 @@
 hardened=(--read-only --cap-drop ALL --security-opt no-new-privileges:true --pids-limit 64 --memory 128m --memory-swap 128m --cpus 1
   --ulimit nofile=4096:4096 --ulimit core=0 --ipc none --tmpfs /tmp:rw,noexec,nosuid,nodev,size=16m,mode=1777)
 
+# Who serves the world without keys has to say so. The stack has keys.
+without_keys=(--env API__API_KEYS__REQUIRED=false)
+
 # alone NAME OPTION..: starts the image and waits until it answers.
 alone() {
   local name=$1
   shift
   docker rm --force "$name" >/dev/null 2>&1 || true
-  docker run --detach --name "$name" "${hardened[@]}" --security-opt "seccomp=$example/seccomp/api.json" "$@" "$image" >/dev/null &&
+  docker run --detach --name "$name" "${hardened[@]}" "${without_keys[@]}" --security-opt "seccomp=$example/seccomp/api.json" "$@" "$image" >/dev/null &&
     eventually 20 docker exec "$name" /usr/local/bin/api healthcheck
 }
 pid_of() { docker inspect --format '{{.State.Pid}}' "$1"; }
@@ -32,7 +35,7 @@ ends_with_two() {
 }
 port_in_use_ends_with_two() {
   local status=0
-  timeout 30 docker run --rm --network container:palisade-alone "$image" >/dev/null 2>"$work/err" || status=$?
+  timeout 30 docker run --rm --network container:palisade-alone "${without_keys[@]}" "$image" >/dev/null 2>"$work/err" || status=$?
   is 2 "$status" && is 1 "$(wc -l <"$work/err")" && contains 0.0.0.0:8080 "$(cat "$work/err")" && contains "in use" "$(cat "$work/err")"
 }
 
@@ -103,7 +106,7 @@ memory_is_bounded() {
 memory_below_the_limit_is_granted() { contains 'memory allowed' "$(attempt memory 64)"; }
 seccomp_profile_is_complete() {
   local traced
-  traced=$("$example/seccomp/traced.sh" "$image") || return 1
+  traced=$("$example/seccomp/traced.sh" "$image" API__API_KEYS__REQUIRED=false API__ADMIN__LISTEN=127.0.0.1:18078) || return 1
   [ "$(wc -l <<<"$traced")" -gt 30 ] || { echo "the trace is too short: $traced"; return 1; }
   empty "$(comm -23 <(sort <<<"$traced") <(jq --raw-output '.syscalls[].names[]' "$example/seccomp/api.json" | sort --unique))"
 }
@@ -126,6 +129,14 @@ probe_alone() {
   : >"$work/unreadable"
   chmod 0 "$work/unreadable"
   check unreadable-settings-file-ends-with-two ends_with_two /settings.toml --volume "$work/unreadable:/settings.toml:ro" "$image" --config /settings.toml
+
+  check missing-keys-end-with-two ends_with_two API_KEYS "$image"
+  : >"$work/empty"
+  chmod 0444 "$work/empty"
+  check empty-keys-end-with-two ends_with_two API_KEYS --volume "$work/empty:/run/secrets/API_KEYS:ro" "$image"
+  check unreadable-keys-end-with-two ends_with_two API_KEYS --volume "$work/unreadable:/run/secrets/API_KEYS:ro" "$image"
+  check unreadable-certificate-ends-with-two ends_with_two /run/secrets/tls.crt "${without_keys[@]}" --env API__TLS__CERTIFICATE=/run/secrets/tls.crt \
+    --env API__TLS__KEY=/run/secrets/tls.key --volume "$work/unreadable:/run/secrets/tls.crt:ro" "$image"
 
   local files calls
   files=$(attempt files)

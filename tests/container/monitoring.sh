@@ -55,7 +55,7 @@ probe_monitoring() {
   else
     check logs-arrive-at-elasticsearch logs_arrive_at_elasticsearch
   fi
-  if ! grep --quiet 'metrics' "$example/palisade.toml"; then
+  if ! grep --quiet '"/metrics", *get' "$example"/*.rs; then
     skip monitoring-both-instances-are-scraped "the example has no metrics yet"
     return
   fi

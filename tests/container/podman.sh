@@ -31,7 +31,7 @@ podman_down() {
 }
 podman_service_runs() {
   cd / && as_user run --detach --name palisade --no-healthcheck --network none --read-only --cap-drop all \
-    --security-opt no-new-privileges --tmpfs /tmp:rw,noexec,nosuid,nodev,size=16m "$(as_user images --quiet | head -n 1)" &&
+    --security-opt no-new-privileges "${without_keys[@]}" --tmpfs /tmp:rw,noexec,nosuid,nodev,size=16m "$(as_user images --quiet | head -n 1)" &&
     eventually 20 as_user exec palisade /usr/local/bin/api healthcheck
 }
 podman_pid() { (cd / && as_user inspect --format '{{.State.Pid}}' palisade); }

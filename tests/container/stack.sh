@@ -30,11 +30,12 @@ stack_up() {
     --entrypoint sleep nginxinc/nginx-unprivileged:stable-trixie 3600 >/dev/null
 }
 
+api_key() { cat "$work/secrets/api_key"; }
 container() { echo "$project-$1-1"; }
 # edge OPTION.. PATH: curl as a user of this machine, through the published port. The name and its certificate are checked.
 edge() {
   local path=${*: -1}
-  curl --silent --show-error --max-time 20 --cacert "$work/secrets/tls.crt" "${@:1:$#-1}" "https://localhost:$https_port$path"
+  curl --silent --show-error --max-time 20 --cacert "$work/secrets/tls.crt" --header "authorization: Bearer $(api_key)" "${@:1:$#-1}" "https://localhost:$https_port$path"
 }
 edge_status() { edge --output /dev/null --write-out '%{http_code}' "$@"; }
 # from_client COMMAND..: in a container that shares nginx's outer network, as a neighbour or the internet would.
@@ -172,26 +173,33 @@ does_not_tell_its_version() { is 'server: nginx' "$(edge --head /whoami | tr -d 
 large_body_is_refused() { is 413 "$(head --bytes 100000 /dev/zero | edge_status --header 'content-type: application/json' --data-binary @- /notes)"; }
 flood_is_refused() {
   local statuses
-  statuses=$(from_client curl --silent --output /dev/null --write-out '%{http_code}\n' --cacert /tls.crt --connect-to "localhost:8443:nginx:8443" "https://localhost:8443/whoami?[1-120]")
+  statuses=$(from_client curl --silent --output /dev/null --write-out '%{http_code}\n' --header "authorization: Bearer $(api_key)" --cacert /tls.crt \
+    --connect-to localhost:8443:nginx:8443 "https://localhost:8443/whoami?[1-120]")
   contains 429 "$statuses" && contains 200 "$statuses"
 }
 
 # ---- secrets
-secret_is_mounted() { grep --extended-regexp 'write-to:/run/secrets/redis_password denied E(ROFS|ACCES)$' <<<"$(from_attempt files)"; }
+secret_is_mounted() { grep --extended-regexp 'write-to:/run/secrets/API_KEYS denied E(ROFS|ACCES)$' <<<"$(from_attempt files)"; }
 no_secret_in_environments() {
   local service secret
-  secret=$(cat "$work/secrets/redis_password")
   for service in nginx api-1 api-2 redis prometheus certificate; do
-    lacks "$secret" "$(tr '\0' '\n' <"/proc/$(pid_of "$(container "$service")")/environ")" &&
-      lacks "$secret" "$(tr '\0' '\n' <"/proc/$(pid_of "$(container "$service")")/cmdline")" &&
-      lacks "$secret" "$(docker inspect "$(container "$service")")" || return 1
+    for secret in "$(cat "$work/secrets/redis_password")" "$(api_key)" "$(cut -d '"' -f 4 "$work/secrets/API_KEYS")"; do
+      service_lacks "$service" "$secret" || return 1
+    done
   done >/dev/null
+}
+service_lacks() {
+  local service=$1 secret=$2
+  lacks "$secret" "$(tr '\0' '\n' <"/proc/$(pid_of "$(container "$service")")/environ")" &&
+    lacks "$secret" "$(tr '\0' '\n' <"/proc/$(pid_of "$(container "$service")")/cmdline")" &&
+    lacks "$secret" "$(docker inspect "$(container "$service")")"
 }
 no_secret_in_logs() {
   local logs
   logs=$(compose logs --no-color 2>&1)
   [ "$(wc -l <<<"$logs")" -gt 10 ] || { echo "there are no logs"; return 1; }
-  lacks "$(cat "$work/secrets/redis_password")" "$logs" >/dev/null && lacks "$(sed -n 2p "$work/secrets/tls.key")" "$logs" >/dev/null
+  lacks "$(api_key)" "$logs" >/dev/null && lacks "$(cut -d '"' -f 4 "$work/secrets/API_KEYS")" "$logs" >/dev/null &&
+    lacks "$(cat "$work/secrets/redis_password")" "$logs" >/dev/null && lacks "$(sed -n 2p "$work/secrets/tls.key")" "$logs" >/dev/null
 }
 serial() { openssl s_client -connect "127.0.0.1:$https_port" -servername localhost </dev/null 2>/dev/null | openssl x509 -noout -serial; }
 serial_is_not() { [ "$(serial)" != "$1" ]; }
@@ -203,6 +211,49 @@ certificate_is_rotated_without_restart() {
   compose exec --no-TTY nginx nginx -s reload 2>/dev/null
   eventually 10 serial_is_not "$before" && is 200 "$(edge_status /whoami)" &&
     is "$started" "$(docker inspect --format '{{.State.StartedAt}}' "$(container nginx)")"
+}
+
+# The old key is good until the next rotation, the one before that is not.
+key_is_accepted() { is 200 "$(curl --silent --output /dev/null --write-out '%{http_code}' --cacert "$work/secrets/tls.crt" --header "authorization: Bearer $1" "https://localhost:$https_port/whoami")"; }
+key_is_needed() { is 401 "$(curl --silent --output /dev/null --write-out '%{http_code}' --cacert "$work/secrets/tls.crt" "https://localhost:$https_port/whoami")"; }
+api_key_is_rotated_without_restart() {
+  local first second started
+  started=$(docker inspect --format '{{.State.StartedAt}}' "$(container api-1)" "$(container api-2)")
+  first=$(api_key)
+  key_is_accepted "$first" || return 1
+  # Every pause is longer than the one between two looks at the file, and both instances answer in turn; a refusal is asked for but once.
+  PALISADE_SECRETS=$work/secrets "$example/secrets.sh" --rotate api_key
+  second=$(api_key)
+  eventually 30 both_know 1 && key_is_accepted "$second" && key_is_accepted "$second" && key_is_accepted "$first" && key_is_accepted "$first" || return 1
+  PALISADE_SECRETS=$work/secrets "$example/secrets.sh" --rotate api_key
+  eventually 30 both_know 2 && key_is_accepted "$(api_key)" && key_is_accepted "$(api_key)" && refuses key_is_accepted "$first" &&
+    is "$started" "$(docker inspect --format '{{.State.StartedAt}}' "$(container api-1)" "$(container api-2)")"
+}
+# Each instance says when it has exchanged a secret.
+both_know() {
+  local service
+  for service in api-1 api-2; do
+    [ "$(docker logs "$(container "$service")" 2>/dev/null | grep --count secret_rotated)" -ge "$1" ] || { echo "$service has not exchanged it"; return 1; }
+  done
+}
+
+# ---- bans: the client guesses; everybody else is served.
+guess() {
+  from_client curl --silent --output /dev/null --write-out '%{http_code}\n' --cacert /tls.crt --connect-to localhost:8443:nginx:8443 \
+    --header 'authorization: Bearer api_0000000000000000000000000000000000000000000000000000000000000000' "https://localhost:8443/whoami?[1-40]"
+}
+client_status() {
+  from_client curl --silent --output /dev/null --write-out '%{http_code}' --cacert /tls.crt --connect-to localhost:8443:nginx:8443 \
+    --header "authorization: Bearer $(api_key)" https://localhost:8443/whoami
+}
+guessing_is_banned() {
+  local statuses
+  statuses=$(guess)
+  contains 401 "$statuses" && contains 403 "$statuses" && is 403 "$(client_status)"
+}
+client_address_is_the_clients() {
+  contains "\"client\":\"$(docker inspect --format "{{(index .NetworkSettings.Networks \"${project}_edge\").IPAddress}}" "$client")\"" \
+    "$(from_client curl --silent --cacert /tls.crt --connect-to localhost:8443:nginx:8443 --header "authorization: Bearer $(api_key)" https://localhost:8443/whoami)"
 }
 
 # ---- the store
@@ -222,6 +273,7 @@ rolling_restart_loses_nothing() {
   local load
   # Ten requests a second, below every limit; each on a connection of its own, as many clients would.
   curl --silent --show-error --max-time 60 --cacert "$work/secrets/tls.crt" --rate 600/m --header 'Connection: close' \
+    --header "authorization: Bearer $(api_key)" \
     --output /dev/null --write-out '%{http_code}\n' "https://localhost:$https_port/whoami?[1-200]" >"$work/load" 2>&1 &
   load=$!
   for service in api-1 api-2; do
@@ -233,7 +285,7 @@ rolling_restart_loses_nothing() {
 stopping_one_is_survived() {
   local statuses
   compose stop --timeout 10 api-1 || return 1
-  statuses=$(curl --silent --cacert "$work/secrets/tls.crt" --output /dev/null --write-out '%{http_code}\n' "https://localhost:$https_port/whoami?[1-10]" | sort --unique)
+  statuses=$(edge --output /dev/null --write-out '%{http_code}\n' '/whoami?[1-10]' | sort --unique)
   is 'exited 0' "$(docker inspect --format '{{.State.Status}} {{.State.ExitCode}}' "$(container api-1)")" &&
     compose up --detach --wait --no-build --no-deps api-1 && is 200 "$statuses"
 }
@@ -242,12 +294,12 @@ stopping_one_is_survived() {
 missing_secret_fails_visibly() {
   local other=$work/incomplete
   mkdir -p "$other"
-  cp "$work"/secrets/* "$other/" && rm -f "$other/redis_password"
+  cp "$work"/secrets/* "$other/" && rm -f "$other/API_KEYS"
   local output
   output=$(PALISADE_SECRETS=$other PALISADE_IMAGE=$image docker compose --project-name palisade-missing --file "$example/compose.yaml" \
     --ansi never up --detach --wait --wait-timeout 60 --no-build redis api-1 2>&1) && { echo "it came up"; return 1; }
   docker compose --project-name palisade-missing --file "$example/compose.yaml" down --volumes >/dev/null 2>&1 || true
-  contains redis_password "$output"
+  contains API_KEYS "$output"
 }
 port_in_use_fails_visibly() {
   local output status=0 occupant
@@ -305,6 +357,7 @@ probe_stack() {
   check control-network-instance-reaches-its-neighbour instance_can_reach_its_neighbour
   check network-inner-paths-are-hidden inner_paths_are_hidden
 
+  check client-address-is-the-clients client_address_is_the_clients
   check spoofing-through-nginx-changes-nothing spoofing_through_nginx_changes_nothing
   check spoofing-past-nginx-changes-nothing spoofing_past_nginx_changes_nothing
 
@@ -324,6 +377,11 @@ probe_stack() {
   check secret-is-mounted-read-only secret_is_mounted
   check secret-is-in-no-environment no_secret_in_environments
   check secret-certificate-is-rotated-without-restart certificate_is_rotated_without_restart
+
+  check key-is-needed key_is_needed
+  check secret-api-key-is-rotated-without-restart api_key_is_rotated_without_restart
+  check jail-bans-who-guesses-keys guessing_is_banned
+  check jail-bans-nobody-else is 200 "$(edge_status /whoami)"
 
   check store-wants-a-password store_wants_a_password
   check store-refuses-a-wrong-password store_refuses_a_wrong_password

@@ -34,7 +34,7 @@ userns_down() {
 }
 userns_pid_of() { userns inspect --format '{{.State.Pid}}' palisade-userns; }
 service_runs() {
-  userns run --detach --name palisade-userns "${hardened[@]}" --network none "$@" "$image" >/dev/null &&
+  userns run --detach --name palisade-userns "${hardened[@]}" "${without_keys[@]}" --network none "$@" "$image" >/dev/null &&
     eventually 20 userns exec palisade-userns /usr/local/bin/api healthcheck
 }
 user_is_mapped() {
@@ -44,7 +44,7 @@ user_is_mapped() {
 }
 root_is_mapped() {
   local id status=0
-  id=$(userns run --detach --rm --user 0:0 --network none "$image")
+  id=$(userns run --detach --rm --user 0:0 --network none "${without_keys[@]}" "$image")
   user_is_mapped 0 "$(userns inspect --format '{{.State.Pid}}' "$id")" || status=1
   userns rm --force "$id" >/dev/null
   return "$status"
@@ -56,7 +56,7 @@ privileged_is_refused() {
 }
 new_privileges_are_off_by_default() {
   userns rm --force palisade-userns >/dev/null 2>&1
-  userns run --detach --name palisade-userns --network none "$image" >/dev/null &&
+  userns run --detach --name palisade-userns --network none "${without_keys[@]}" "$image" >/dev/null &&
     contains 1 "$(awk '/^NoNewPrivs:/ { print $2 }' "/proc/$(userns_pid_of)/status")"
 }
 logs_are_bounded_by_default() { contains '"max-size":"10m"' "$(userns inspect --format '{{json .HostConfig.LogConfig.Config}}' palisade-userns)"; }
