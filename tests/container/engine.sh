@@ -49,10 +49,13 @@ start_engine() {
     return 1
   fi
   mkdir -p "$engine_run"
+  # One run at a time: the engine ends with the run that started it. Children must not hold the lock after this.
+  exec 8>"$cache/lock"
+  flock 8
   export DOCKER_HOST=unix://$engine_run/docker.sock
   # The data is kept from one run to the next: base images and build layers are most of the time of a first run.
   setsid dockerd --host "$DOCKER_HOST" --data-root "$cache/data" --exec-root "$engine_run/exec" --pidfile "$engine_run/pid" \
-    >"$engine_run/log" 2>&1 </dev/null &
+    >"$engine_run/log" 2>&1 </dev/null 8>&- &
   engine_pid=$!
   if ! eventually 60 docker info; then
     cannot="dockerd does not start: $(tail -n 1 "$engine_run/log")"
