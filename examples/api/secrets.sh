@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes what the stack of compose.yaml keeps secret, in the folder `secrets` beside this file; what is there already stays.
 #
-#   ./secrets.sh                    a self-signed certificate for localhost, an API key, and a password for the store
+#   ./secrets.sh                    a self-signed certificate for localhost and PALISADE_HOST, an API key, and a password for the store
 #   ./secrets.sh --rotate api_key   a new API key; the one before goes on until the next rotation
 #   ./secrets.sh --rotate redis     a new password for the store (then: docker compose restart redis)
 #   ./secrets.sh --rotate tls       a new certificate (then: docker compose exec nginx nginx -s reload)
@@ -11,7 +11,7 @@
 set -euo pipefail
 
 dir=${PALISADE_SECRETS:-$(cd "$(dirname "$0")" && pwd)/secrets}
-host=${PALISADE_HOST:-localhost}
+host=${PALISADE_HOST:-api.example.com}
 
 fail() {
   echo "secrets.sh: $*" >&2
@@ -35,7 +35,7 @@ tls() {
   tmp=$(mktemp -d)
   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 90 -sha256 \
     -keyout "$tmp/key" -out "$tmp/crt" -subj "/CN=$host" \
-    -addext "subjectAltName=DNS:$host,IP:127.0.0.1" -addext "basicConstraints=critical,CA:FALSE" \
+    -addext "subjectAltName=DNS:$host,DNS:localhost" -addext "basicConstraints=critical,CA:FALSE" \
     -addext "extendedKeyUsage=serverAuth" 2>/dev/null
   put tls.key <"$tmp/key"
   put tls.crt <"$tmp/crt"

@@ -72,7 +72,7 @@ static void files(void) {
         snprintf(name, sizeof name, "create-in:%s", places[i]);
         say(name, create(path));
     }
-    const char *existing[] = {"/usr/local/bin/api", "/etc/passwd", "/run/secrets/redis_password", "/proc/sys/kernel/hostname", "/proc/sysrq-trigger", "/sys/kernel/mm/transparent_hugepage/enabled"};
+    const char *existing[] = {"/usr/local/bin/api", "/etc/passwd", "/run/secrets/API_KEYS", "/proc/sys/kernel/hostname", "/proc/sysrq-trigger", "/sys/kernel/mm/transparent_hugepage/enabled"};
     for (size_t i = 0; i < sizeof existing / sizeof *existing; i++) {
         char name[128];
         snprintf(name, sizeof name, "write-to:%s", existing[i]);

@@ -168,7 +168,14 @@ plain_text_is_redirected() {
   is '308 https://localhost:8443/notes?x=1' "$(curl --silent --output /dev/null --write-out '%{http_code} %{redirect_url}' "http://localhost:$http_port/notes?x=1")" &&
     lacks evil.example "$(curl --silent --include --header 'Host: evil.example' "http://localhost:$http_port/")"
 }
-tells_strict_transport() { contains 'max-age=' "$(edge --head /whoami | grep --ignore-case '^strict-transport-security:' || true)"; }
+# Not for localhost, where it would bind every other service of a developer's machine.
+headers_for() {
+  curl --silent --max-time 20 --head --cacert "$work/secrets/tls.crt" --resolve "$1:$https_port:127.0.0.1" \
+    --header "authorization: Bearer $(api_key)" "https://$1:$https_port/whoami" | tr '[:upper:]' '[:lower:]'
+}
+tells_strict_transport() {
+  contains 'strict-transport-security: max-age=31536000' "$(headers_for api.example.com)" && lacks strict-transport "$(headers_for localhost)"
+}
 does_not_tell_its_version() { is 'server: nginx' "$(edge --head /whoami | tr -d '\r' | grep --ignore-case '^server:' | tr '[:upper:]' '[:lower:]')"; }
 large_body_is_refused() { is 413 "$(head --bytes 100000 /dev/zero | edge_status --header 'content-type: application/json' --data-binary @- /notes)"; }
 flood_is_refused() {
