@@ -14,6 +14,7 @@ use std::{
 use allocation_counter::measure;
 use http::{Request, Response, StatusCode};
 use palisade::{
+    client_ip::{ClientIpSource, PeerAddr, TrustedProxies},
     enforce::EnforceLayer,
     event::{Action, NullSink},
     policy::{Check, Decision, DryRun, Policy, PolicySet, Rejection, RequestHead},
@@ -134,4 +135,63 @@ fn a_decision_that_takes_time_is_boxed() {
     let (count, status) = allocations(gate(Later));
     assert_eq!(status, StatusCode::OK);
     assert_eq!(count, 2, "its future and the request that waits");
+}
+
+/// Case J07.
+#[test]
+fn resolving_a_client_allocates_nothing() {
+    let proxies: TrustedProxies = "10.0.0.0/8".parse().expect("a list");
+    let peer = Some(PeerAddr::Tcp(([10, 0, 0, 1], 40_000).into()));
+    let long = "10.0.0.2,".repeat(40_000);
+    for (source, name, value, known) in [
+        (
+            ClientIpSource::XForwardedFor(proxies.clone()),
+            "x-forwarded-for",
+            "6.6.6.6, [2001:db8::7]:51000, 10.0.0.2:443",
+            true,
+        ),
+        (
+            ClientIpSource::Forwarded(proxies.clone()),
+            "forwarded",
+            "for=6.6.6.6, for=\"[2001:db8::7]:51000\";proto=https, for=10.0.0.2",
+            true,
+        ),
+        (
+            ClientIpSource::XForwardedFor(proxies),
+            "x-forwarded-for",
+            &*long,
+            false,
+        ),
+    ] {
+        let request = Request::builder().header(name, value).body(());
+        let (parts, ()) = request.expect("a request").into_parts();
+        let mut client = None;
+        let counted = measure(|| client = source.resolve_from(peer, &parts).client().addr());
+        assert_eq!(counted.count_total, 0, "{name}");
+        assert_eq!(client.is_some(), known, "{name}");
+    }
+}
+
+#[cfg(feature = "rate-limit")]
+#[test]
+fn a_rate_limit_allocates_for_its_fields_alone() {
+    use palisade::rate_limit::{Quota, QuotaSet, RateLimit, RateLimitBuilder, StandardFields};
+
+    let build = |quotas: QuotaSet, set: fn(RateLimitBuilder) -> RateLimitBuilder| {
+        let limit = set(RateLimit::builder(quotas)).build();
+        gate(limit.expect("the settings are sound"))
+    };
+    let two = || {
+        QuotaSet::new([Quota::per_second(10), Quota::per_hour(100)]).expect("the quotas are sound")
+    };
+    let plain = allocations(build(Quota::per_second(10).into(), |it| it));
+    assert_eq!(plain, (0, StatusCode::OK));
+    assert_eq!(allocations(build(two(), |it| it)), plain);
+
+    // The header map's two tables, and the text of one field.
+    let (count, status) = allocations(build(two(), |it| {
+        it.standard_fields(StandardFields::Draft11)
+    }));
+    assert_eq!(status, StatusCode::OK);
+    assert!(count <= 3, "{count} allocations");
 }
