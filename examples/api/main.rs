@@ -2,6 +2,8 @@
 //!
 //! `cargo run --example api` starts it on `127.0.0.1:8080` with safe defaults; see `README.md` in this folder for the rest.
 
+#[cfg_attr(not(test), expect(dead_code, reason = "its listener is on its way"))]
+mod admin;
 mod args;
 mod config;
 mod health;
