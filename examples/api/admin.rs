@@ -1,7 +1,7 @@
 //! What an operator sees: metrics for Prometheus, and a page with live counts, bans and events.
 //!
-//! It belongs on a listener of its own that only the operator reaches. The page itself holds no data; what tells or changes anything goes
-//! through the `guard` of [`router`], where an API key is asked for.
+//! It belongs on a listener of its own that only the operator reaches. The page itself holds no data; what tells or changes anything
+//! needs a key where there are keys.
 
 mod assets;
 mod feed;
@@ -25,14 +25,19 @@ use axum::{
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use palisade::{
     SecurityLayer,
+    api_key::ApiKeyPolicy,
     enforce::PolicyCounts,
     host::RequestHost,
     jail::{Ban, JailHandle, admin_router},
     metrics::CHECK_DURATION_SECONDS,
+    policy::{Check, Policy, PolicyLabel, PolicySet, RequestHead},
 };
 use serde_json::{Value, json};
 
 pub(crate) use self::feed::EventFeed;
+
+/// Where Prometheus asks.
+const METRICS: &str = "/metrics";
 
 /// How often histograms are moved out of the buffer they are recorded into.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -74,35 +79,51 @@ fn builder() -> Result<PrometheusBuilder, BuildError> {
     PrometheusBuilder::new().set_buckets_for_metric(check_duration, CHECK_BUCKETS)
 }
 
+/// Demands a key for everything but the metrics, which Prometheus asks for without one, and the page, which tells nothing by itself: a
+/// browser cannot send a key when it opens one.
+pub(crate) fn unless_open(keys: ApiKeyPolicy) -> impl PolicySet {
+    UnlessOpen(keys)
+}
+
+struct UnlessOpen(ApiKeyPolicy);
+
+impl Policy for UnlessOpen {
+    fn label(&self) -> PolicyLabel {
+        self.0.label()
+    }
+
+    fn check(&self, request: &RequestHead<'_>) -> Check {
+        let path = request.uri().path();
+        if path == METRICS || assets::is_asset(path) {
+            return Check::admit();
+        }
+        self.0.check(request)
+    }
+}
+
 /// Builds the operator's router.
 ///
-/// | request | answer | guarded |
-/// |---|---|---|
-/// | `GET /metrics` | metrics as text for Prometheus | |
-/// | `GET /admin/security` and its files | the page | |
-/// | `GET /admin/security/data` | counts and bans, as JSON | yes |
-/// | `GET /admin/security/events` | the last events and those to come, as server-sent events | yes |
-/// | `GET /admin/bans`, `POST /admin/bans`, `DELETE /admin/bans/{client}` | the [jail](admin_router) | yes |
+/// | request | answer |
+/// |---|---|
+/// | `GET /metrics` | metrics as text for Prometheus |
+/// | `GET /admin/security` and its files | the page |
+/// | `GET /admin/security/data` | counts and bans, as JSON |
+/// | `GET /admin/security/events` | the last events and those to come, as server-sent events |
+/// | `GET /admin/bans`, `POST /admin/bans`, `DELETE /admin/bans/{client}` | the [jail](admin_router) |
 ///
-/// A browser cannot send a key when it opens a page, so the page comes without one; `guard` wraps the rest. Beside it, what is guarded
-/// answers only requests for an address or `localhost`: a page of somebody else's whose name resolves to this machine is of the same
-/// origin as far as a browser can tell, and must not lift bans where no key is configured.
-pub(crate) fn router(
-    layer: SecurityLayer,
-    feed: EventFeed,
-    metrics: PrometheusHandle,
-    guard: impl FnOnce(Router) -> Router,
-) -> Router {
-    let mut guarded =
-        Router::new().route("/admin/security/events", get(feed::events).with_state(feed));
+/// The last three answer only requests for an address or `localhost`: a page of somebody else's whose name resolves to this machine is of
+/// the same origin as far as a browser can tell, and must not lift bans where no key is asked for.
+pub(crate) fn router(layer: &SecurityLayer, feed: EventFeed, metrics: PrometheusHandle) -> Router {
+    let mut operator = Router::new()
+        .route("/admin/security/data", get(data).with_state(layer.clone()))
+        .route("/admin/security/events", get(feed::events).with_state(feed));
     if let Some(jail) = layer.jail() {
-        guarded = guarded.nest("/admin", admin_router(jail));
+        operator = operator.nest("/admin", admin_router(jail));
     }
-    guarded = guarded.route("/admin/security/data", get(data).with_state(layer));
     Router::new()
-        .route("/metrics", get(render).with_state(metrics))
+        .route(METRICS, get(render).with_state(metrics))
         .merge(assets::router())
-        .merge(guard(guarded).layer(middleware::from_fn(refuse_names)))
+        .merge(operator.layer(middleware::from_fn(refuse_names)))
 }
 
 async fn render(State(metrics): State<PrometheusHandle>) -> Response {

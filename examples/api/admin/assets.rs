@@ -50,6 +50,11 @@ pub(super) fn router() -> Router {
     })
 }
 
+/// Returns whether something is the path of the page or one of its files.
+pub(super) fn is_asset(path: &str) -> bool {
+    ASSETS.iter().any(|asset| asset.path == path)
+}
+
 fn serve(asset: &'static Asset) -> Response {
     let headers = [
         (CONTENT_TYPE, asset.content_type),

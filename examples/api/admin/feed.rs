@@ -39,7 +39,7 @@ const READERS: usize = 16;
 /// Clones are the same feed.
 #[derive(Clone, Debug)]
 pub(crate) struct EventFeed {
-    state: Arc<Mutex<Memory>>,
+    memory: Arc<Mutex<Memory>>,
     readers: Arc<Semaphore>,
     /// When the feed began, in milliseconds since 1970: numbers of events begin again with the process.
     began: u64,
@@ -60,37 +60,41 @@ struct Told {
 }
 
 impl EventFeed {
-    pub(crate) fn new() -> Self {
-        let state = Memory {
-            past: VecDeque::with_capacity(REMEMBERED),
-            sender: Some(broadcast::Sender::new(BEHIND)),
-        };
-        Self {
-            state: Arc::new(Mutex::new(state)),
-            readers: Arc::new(Semaphore::new(READERS)),
-            began: millis(SystemTime::now()),
-        }
-    }
-
     /// Ends the streams of all readers: they would keep a service that is told to stop from ending.
     pub(crate) fn end(&self) {
         self.lock().sender = None;
     }
 
     fn lock(&self) -> MutexGuard<'_, Memory> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the remembered events after `seen` and a receiver of all that follow; none where the feed has ended.
-    fn subscribe(
-        &self,
-        seen: Option<u64>,
-    ) -> Option<(Vec<Arc<Told>>, broadcast::Receiver<Arc<Told>>)> {
-        let state = self.lock();
-        let receiver = state.sender.as_ref()?.subscribe();
-        let past = state.past.iter();
+    /// Starts reading after `seen`; none where the feed has ended.
+    fn reader(&self, seen: Option<u64>, permit: OwnedSemaphorePermit) -> Option<Reader> {
+        // Both under one lock, so that nothing is missed between what was and what comes.
+        let memory = self.lock();
+        let receiver = memory.sender.as_ref()?.subscribe();
+        let past = memory.past.iter();
         let past = past.filter(|it| seen.is_none_or(|seen| seen < it.sequence));
-        Some((past.cloned().collect(), receiver))
+        Some(Reader {
+            past: past.cloned().collect(),
+            receiver,
+            _permit: permit,
+        })
+    }
+}
+
+impl Default for EventFeed {
+    fn default() -> Self {
+        let memory = Memory {
+            past: VecDeque::with_capacity(REMEMBERED),
+            sender: Some(broadcast::Sender::new(BEHIND)),
+        };
+        Self {
+            memory: Arc::new(Mutex::new(memory)),
+            readers: Arc::new(Semaphore::new(READERS)),
+            began: millis(SystemTime::now()),
+        }
     }
 }
 
@@ -101,12 +105,12 @@ impl EventSink for EventFeed {
             json: json(event, SystemTime::now()).to_string(),
         });
         // Held for as long as it takes to move a pointer, or, when somebody opens the page, to copy a hundred.
-        let mut state = self.lock();
-        if state.past.len() == REMEMBERED {
-            state.past.pop_front();
+        let mut memory = self.lock();
+        if memory.past.len() == REMEMBERED {
+            memory.past.pop_front();
         }
-        state.past.push_back(Arc::clone(&told));
-        if let Some(sender) = &state.sender {
+        memory.past.push_back(Arc::clone(&told));
+        if let Some(sender) = &memory.sender {
             // An error only says that nobody reads.
             let _ = sender.send(told);
         }
@@ -124,13 +128,8 @@ pub(super) async fn events(State(feed): State<EventFeed>, headers: HeaderMap) ->
     let Ok(permit) = Arc::clone(&feed.readers).try_acquire_owned() else {
         return unavailable("there are enough readers");
     };
-    let Some((past, receiver)) = feed.subscribe(seen) else {
+    let Some(reader) = feed.reader(seen, permit) else {
         return unavailable("the service is stopping");
-    };
-    let reader = Reader {
-        past: past.into(),
-        receiver,
-        _permit: permit,
     };
     let events = stream::unfold(reader, move |mut reader| async move {
         let told = reader.next().await?;

@@ -1,14 +1,14 @@
-use axum::{
-    body::Body,
-    http::{HeaderMap, header::HOST},
-};
+use std::net::SocketAddr;
+
+use axum::{body::Body, http::header::HOST};
 use http_body_util::BodyExt as _;
 use palisade::{
+    api_key::{ApiKeys, NewApiKey},
     client_ip::{ClientIpSource, PeerAddr},
     event::{Action, EventSink as _, SecurityEvent},
     jail::{Jail, TrapPaths},
+    secret::ExposeSecret as _,
 };
-use std::net::SocketAddr;
 use tower::ServiceExt as _;
 
 use super::*;
@@ -22,8 +22,8 @@ struct Service {
 }
 
 /// A service that bans whoever touches a trap, and its operator's router.
-fn service(guard: impl FnOnce(Router) -> Router) -> Service {
-    let feed = EventFeed::new();
+fn service() -> Service {
+    let feed = EventFeed::default();
     let layer = SecurityLayer::builder(ClientIpSource::Peer)
         .jail(Jail::builder().traps(TrapPaths::common()))
         .sink(feed.clone())
@@ -32,7 +32,7 @@ fn service(guard: impl FnOnce(Router) -> Router) -> Service {
         .route("/", get(|| async { "hello" }))
         .layer(layer.clone());
     let metrics = builder().unwrap().build_recorder().handle();
-    let admin = router(layer, feed.clone(), metrics, guard);
+    let admin = router(&layer, feed.clone(), metrics);
     Service { app, admin, feed }
 }
 
@@ -82,7 +82,7 @@ async fn next(body: &mut Body) -> Option<(String, Value)> {
 
 #[tokio::test]
 async fn a_ban_is_shown_and_lifted() {
-    let service = service(|it| it);
+    let service = service();
     assert_eq!(service.visit("/").await, 200);
     assert_eq!(service.visit("/wp-login.php").await, 403);
     assert_eq!(service.visit("/").await, 403);
@@ -108,7 +108,7 @@ async fn a_ban_is_shown_and_lifted() {
 
 #[tokio::test]
 async fn events_are_told_once_and_as_they_come() {
-    let service = service(|it| it);
+    let service = service();
     service.feed.record(&event("/first"));
     service.feed.record(&event("/second\n\ndata: forged"));
 
@@ -143,7 +143,7 @@ async fn events_are_told_once_and_as_they_come() {
 
 #[tokio::test]
 async fn what_is_remembered_is_bounded_and_a_slow_reader_is_dropped() {
-    let service = service(|it| it);
+    let service = service();
     let events = "/admin/security/events";
     let mut slow = service.ask("GET", events, &[]).await.into_body();
     for number in 0..1000 {
@@ -156,7 +156,7 @@ async fn what_is_remembered_is_bounded_and_a_slow_reader_is_dropped() {
 
 #[tokio::test]
 async fn there_are_so_many_readers_and_no_more() {
-    let service = service(|it| it);
+    let service = service();
     let events = "/admin/security/events";
     let mut readers = Vec::new();
     for _ in 0..16 {
@@ -172,8 +172,15 @@ async fn there_are_so_many_readers_and_no_more() {
 }
 
 #[tokio::test]
-async fn the_guard_stands_before_data_and_not_before_the_page() {
-    let service = service(|it| it.layer(middleware::from_fn(refuse_without_key)));
+async fn a_key_is_asked_for_before_data_and_not_before_the_page() {
+    let key = NewApiKey::generate("test").unwrap();
+    let keys = ApiKeys::single("operator", key.digest()).unwrap();
+    let security = SecurityLayer::builder(ClientIpSource::Peer)
+        .policy(unless_open(ApiKeyPolicy::new(keys)))
+        .peer(|_| Some(SocketAddr::from(([127, 0, 0, 1], 50_000)).into()))
+        .build();
+    let mut service = service();
+    service.admin = service.admin.layer(security);
     for path in ["/metrics", "/admin/security", "/admin/security/page.js"] {
         assert_eq!(service.ask("GET", path, &[]).await.status(), 200, "{path}");
     }
@@ -183,25 +190,21 @@ async fn the_guard_stands_before_data_and_not_before_the_page() {
         ("GET", "/admin/bans"),
         ("POST", "/admin/bans"),
         ("DELETE", "/admin/bans/203.0.113.7"),
+        ("GET", "/admin/security/"),
+        ("GET", "/elsewhere"),
     ] {
         let refused = service.ask(method, path, &[]).await;
         assert_eq!(refused.status(), 401, "{method} {path}");
     }
-    let key = [("authorization", "Bearer right")];
+    let key = format!("Bearer {}", key.key().expose_secret());
+    let key = [("authorization", key.as_str())];
     let let_in = service.ask("GET", "/admin/bans", &key).await;
     assert_eq!(let_in.status(), 200);
 }
 
-async fn refuse_without_key(headers: HeaderMap, request: Request, next: Next) -> Response {
-    match headers.get("authorization") {
-        Some(key) if key == "Bearer right" => next.run(request).await,
-        _ => StatusCode::UNAUTHORIZED.into_response(),
-    }
-}
-
 #[tokio::test]
 async fn a_page_of_a_name_that_resolves_to_this_machine_is_refused() {
-    let service = service(|it| it);
+    let service = service();
     assert_eq!(service.visit("/.env").await, 403);
     let path = format!("/admin/bans/{CLIENT}");
     for host in [
@@ -222,7 +225,7 @@ async fn a_page_of_a_name_that_resolves_to_this_machine_is_refused() {
 
 #[tokio::test]
 async fn the_files_need_nothing_inline_and_nothing_from_elsewhere() {
-    let service = service(|it| it);
+    let service = service();
     for (path, content_type) in [
         ("/admin/security", "text/html; charset=utf-8"),
         ("/admin/security/page.css", "text/css; charset=utf-8"),
