@@ -6,6 +6,12 @@
 //!
 //! Times are medians of interleaved rounds. Where `valgrind` is installed, instructions are counted as well: the benchmark runs itself
 //! under callgrind, which counts only inside the measured functions.
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::expect_used,
+    clippy::type_complexity,
+    reason = "a benchmark stops by panicking, and prints what it measured"
+)]
 
 use std::{env, hint::black_box, net::IpAddr, process::Command, time::Instant};
 

@@ -24,6 +24,8 @@
 //! - [`SecurityLayer`] is all of it as one layer, in the right order.
 //! - [`client_ip`] finds out who is calling, and believes nobody it was not told to believe.
 //! - [`rate_limit`] limits how often a client may come (feature `rate-limit`, a default).
+//! - [`https`] lets no plain text in, or redirects it, and keeps browsers with HTTPS; [`host`] refuses requests for hosts that are not
+//!   served; [`response_headers`] puts security headers on every response.
 //! - [`policy`] is what a protection is: a decision about the head of a request. Write your own, and
 //!   [`EnforceLayer`](enforce::EnforceLayer) carries it out.
 //! - [`event`] tells what was refused, whom, and why; [`respond`] how a refusal looks.
@@ -54,10 +56,11 @@
 //! | 2 | [`policy`]: policy, decision, rejection, receipt, composition |
 //! | 3 | [`respond`] |
 //! | 4 | [`enforce`]: the one gate service of the crate |
-//! | 5 | [`rate_limit`] |
+//! | 5 | [`host`], [`https`], [`rate_limit`], [`response_headers`] |
 //! | 6 | [`security`]: the facade, the one place that knows the order |
 //!
-//! What must never be: no policy and nothing under it knows tower. Only [`Enforce`](enforce::Enforce), the client-address service and
+//! What must never be: no policy and nothing under it knows tower. Only [`Enforce`](enforce::Enforce), the client-address service, the one for
+//! [response headers](response_headers) and
 //! [`TrackBody`](enforce::TrackBody) implement `Service`. Nothing reads a forwarding header without trusted proxies in hand. Nothing reads a clock
 //! but through [`Clock`](clock::Clock). No request path allocates in proportion to what a client sends, takes a lock across an await,
 //! blocks, panics, or logs a query, a header value or a secret. State lives in the layer's `Arc`, and no client can make it grow

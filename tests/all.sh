@@ -3,21 +3,24 @@
 #
 #   tests/all.sh           everything
 #   tests/all.sh --quick   the cargo tests alone, with all features
+#   tests/all.sh --fuzz    every fuzz target for a minute; needs the nightly toolchain, and installs cargo-fuzz if it is missing
 #
 # It wants a Debian machine with Rust. As root it installs the Debian packages it misses; otherwise it names them and stops.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 quick=false
+fuzz=false
 for arg in "$@"; do
   case "$arg" in
+    --fuzz) fuzz=true ;;
     --quick) quick=true ;;
-    *) echo "tests/all.sh: unknown option $arg: allowed is --quick" >&2; exit 2 ;;
+    *) echo "tests/all.sh: unknown option $arg: allowed are --fuzz, --quick" >&2; exit 2 ;;
   esac
 done
 
 # Commands the tests call, and the Debian package each comes from.
-needed=(cc:gcc fail2ban-client:fail2ban jq:jq nginx:nginx-light pkg-config:pkg-config promtool:prometheus rsyslogd:rsyslog)
+needed=(cc:gcc chromedriver:chromium-driver chromium:chromium fail2ban-client:fail2ban jq:jq nginx:nginx-light pkg-config:pkg-config promtool:prometheus rsyslogd:rsyslog)
 
 say() { printf '\n== %s\n' "$*"; }
 
@@ -77,6 +80,16 @@ check_readme() {
 }
 
 install_needed
+
+if $fuzz; then
+  command -v cargo-fuzz >/dev/null || cargo install --quiet --locked cargo-fuzz
+  for target in tests/fuzz/fuzz_targets/*.rs; do
+    target=$(basename "$target" .rs)
+    say "fuzzing $target"
+    cargo +nightly fuzz run --fuzz-dir tests/fuzz "$target" -- -max_total_time=60 -max_len=4096 -print_final_stats=1
+  done
+  exit
+fi
 
 if $quick; then
   say "tests, all features"

@@ -14,6 +14,7 @@ use std::{
 use allocation_counter::measure;
 use http::{Request, Response, StatusCode};
 use palisade::{
+    client_ip::{ClientIpSource, PeerAddr, TrustedProxies},
     enforce::EnforceLayer,
     event::{Action, NullSink},
     policy::{Check, Decision, DryRun, Policy, PolicySet, Rejection, RequestHead},
@@ -134,4 +135,39 @@ fn a_decision_that_takes_time_is_boxed() {
     let (count, status) = allocations(gate(Later));
     assert_eq!(status, StatusCode::OK);
     assert_eq!(count, 2, "its future and the request that waits");
+}
+
+/// Case J07.
+#[test]
+fn resolving_a_client_allocates_nothing() {
+    let proxies: TrustedProxies = "10.0.0.0/8".parse().expect("a list");
+    let peer = Some(PeerAddr::Tcp(([10, 0, 0, 1], 40_000).into()));
+    let long = "10.0.0.2,".repeat(40_000);
+    for (source, name, value, known) in [
+        (
+            ClientIpSource::XForwardedFor(proxies.clone()),
+            "x-forwarded-for",
+            "6.6.6.6, [2001:db8::7]:51000, 10.0.0.2:443",
+            true,
+        ),
+        (
+            ClientIpSource::Forwarded(proxies.clone()),
+            "forwarded",
+            "for=6.6.6.6, for=\"[2001:db8::7]:51000\";proto=https, for=10.0.0.2",
+            true,
+        ),
+        (
+            ClientIpSource::XForwardedFor(proxies),
+            "x-forwarded-for",
+            &*long,
+            false,
+        ),
+    ] {
+        let request = Request::builder().header(name, value).body(());
+        let (parts, ()) = request.expect("a request").into_parts();
+        let mut client = None;
+        let counted = measure(|| client = source.resolve_from(peer, &parts).client().addr());
+        assert_eq!(counted.count_total, 0, "{name}");
+        assert_eq!(client.is_some(), known, "{name}");
+    }
 }

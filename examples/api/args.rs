@@ -12,6 +12,7 @@ Usage: api [--config FILE] [COMMAND]
 Commands:
   serve        serve requests (the default)
   healthcheck  ask the running service whether it is well; exit code 0 or 1
+  new-key      make an API key and print it once, with the digest to put into the secret API_KEYS
 
 Options:
   --config FILE  read settings from a TOML file
@@ -32,6 +33,7 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     Healthcheck,
     Help,
+    NewKey,
     Serve,
 }
 
@@ -54,9 +56,10 @@ impl Args {
                     command = Some(match word.to_str() {
                         Some("serve") => Command::Serve,
                         Some("healthcheck") => Command::Healthcheck,
+                        Some("new-key") => Command::NewKey,
                         _ => {
                             return Err(format!(
-                                "unknown command {}: allowed are `serve` and `healthcheck`",
+                                "unknown command {}: allowed are `serve`, `healthcheck` and `new-key`",
                                 word.display()
                             ));
                         }
@@ -98,6 +101,7 @@ mod tests {
             Ok((Command::Serve, Some("a.toml"))),
         );
         check(&["healthcheck"], Ok((Command::Healthcheck, None)));
+        check(&["new-key"], Ok((Command::NewKey, None)));
         check(&["--help"], Ok((Command::Help, None)));
         check(&["fly"], Err("allowed are"));
         check(&["--nonsense"], Err("--nonsense"));

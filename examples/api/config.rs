@@ -1,6 +1,11 @@
 //! The settings: defaults, then the TOML file, then the environment.
 
-use std::{fmt::Display, net::SocketAddr, path::Path, time::Duration};
+use std::{
+    fmt::Display,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use bytesize::ByteSize;
 use palisade::rate_limit::Quota;
@@ -14,8 +19,15 @@ const PREFIX: &str = "API__";
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Config {
     pub(crate) server: Server,
+    pub(crate) tls: Tls,
     pub(crate) log: Log,
-    pub(crate) security: Security,
+    pub(crate) client_ip: ClientIp,
+    pub(crate) ip_filter: IpFilter,
+    pub(crate) https: Https,
+    pub(crate) rate_limit: RateLimit,
+    pub(crate) api_keys: ApiKeys,
+    pub(crate) jail: Jail,
+    pub(crate) admin: Admin,
 }
 
 /// The listener and its limits.
@@ -89,19 +101,188 @@ pub(crate) enum LogLevel {
     Trace,
 }
 
-/// What protects the service.
+/// TLS that the service terminates itself.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Security {
-    /// How many requests a client may make; all quotas hold at once.
-    #[serde(deserialize_with = "parsed_list")]
-    pub(crate) rate_limit: Vec<Quota>,
+pub(crate) struct Tls {
+    /// The certificate chain, a PEM file. With it the address of `[server]` speaks TLS.
+    pub(crate) certificate: Option<PathBuf>,
+    /// The key of the certificate, a PEM file.
+    pub(crate) key: Option<PathBuf>,
+    /// A second address, for plain text, where requests are redirected or refused as `[https]` says.
+    pub(crate) plain_listen: Option<SocketAddr>,
+    /// How often the files are looked at for a new certificate.
+    #[serde(with = "humantime_serde")]
+    pub(crate) reload: Duration,
 }
 
-impl Default for Security {
+impl Default for Tls {
     fn default() -> Self {
         Self {
-            rate_limit: vec![Quota::per_second(20).with_burst(40), Quota::per_hour(5_000)],
+            certificate: None,
+            key: None,
+            plain_listen: None,
+            reload: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Who is calling, and whom the service believes about that.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ClientIp {
+    pub(crate) source: Source,
+    /// The header of the source "header".
+    pub(crate) header: Option<String>,
+    /// The proxies whose forwarding headers are believed: addresses and networks.
+    pub(crate) trusted_proxies: Vec<String>,
+}
+
+/// Where the client's address is read from.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Source {
+    Forwarded,
+    Header,
+    #[default]
+    Peer,
+    XForwardedFor,
+}
+
+/// Who may come at all.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct IpFilter {
+    pub(crate) allow: Vec<String>,
+    pub(crate) allow_file: Option<PathBuf>,
+    pub(crate) deny: Vec<String>,
+    pub(crate) deny_file: Option<PathBuf>,
+    /// How often the files are looked at for a new list.
+    #[serde(with = "humantime_serde")]
+    pub(crate) reload: Duration,
+}
+
+impl Default for IpFilter {
+    fn default() -> Self {
+        Self {
+            allow: Vec::new(),
+            allow_file: None,
+            deny: Vec::new(),
+            deny_file: None,
+            reload: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What happens to requests over plain text.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Https {
+    /// Without it: redirected where the service has a certificate and a host, refused where it has a certificate alone, and let pass otherwise.
+    pub(crate) mode: Option<HttpsMode>,
+    pub(crate) scheme: SchemeFrom,
+    /// The host, and port where it is not 443, that `GET` and `HEAD` requests are redirected to. All others are refused.
+    pub(crate) redirect_host: Option<String>,
+    /// The hosts the service is known by; requests for others are refused. None: any.
+    pub(crate) hosts: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum HttpsMode {
+    /// Plain text is let pass.
+    Off,
+    Redirect,
+    Reject,
+}
+
+/// Where the scheme of a request is read from.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum SchemeFrom {
+    Forwarded,
+    #[default]
+    Listener,
+    XForwardedProto,
+}
+
+/// How often a client may come.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RateLimit {
+    /// All of them hold at once.
+    #[serde(deserialize_with = "parsed_list")]
+    pub(crate) quotas: Vec<Quota>,
+}
+
+impl Default for RateLimit {
+    fn default() -> Self {
+        Self {
+            quotas: vec![Quota::per_second(20).with_burst(40), Quota::per_hour(5_000)],
+        }
+    }
+}
+
+/// Who has a key. The keys themselves are the secret `API_KEYS`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ApiKeys {
+    /// Whether requests need one.
+    pub(crate) required: bool,
+    /// How often the secret is looked at for new keys.
+    #[serde(with = "humantime_serde")]
+    pub(crate) reload: Duration,
+}
+
+impl Default for ApiKeys {
+    fn default() -> Self {
+        Self {
+            required: true,
+            reload: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Automatic bans.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Jail {
+    pub(crate) enabled: bool,
+    /// How long a first ban lasts; further ones take longer.
+    #[serde(with = "humantime_serde")]
+    pub(crate) ban_time: Duration,
+    /// Addresses that are never banned, beside loopback and the trusted proxies.
+    pub(crate) exempt: Vec<String>,
+    /// Where bans are kept over a restart.
+    pub(crate) file: Option<PathBuf>,
+}
+
+impl Default for Jail {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            ban_time: Duration::from_secs(600),
+            exempt: Vec::new(),
+            file: None,
+        }
+    }
+}
+
+/// The listener for metrics and administration.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Admin {
+    /// The address to listen on. None: no such listener.
+    pub(crate) listen: Option<SocketAddr>,
+    /// Who may come there.
+    pub(crate) allow: Vec<String>,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            allow: vec!["127.0.0.0/8".into(), "::1".into()],
         }
     }
 }
@@ -169,20 +350,22 @@ impl Config {
     fn check(&self) -> Result<(), String> {
         let server = &self.server;
         for (name, value) in [
-            ("header_read_timeout", server.header_read_timeout),
-            ("request_timeout", server.request_timeout),
+            ("server.header_read_timeout", server.header_read_timeout),
+            ("server.request_timeout", server.request_timeout),
+            ("tls.reload", self.tls.reload),
+            ("ip_filter.reload", self.ip_filter.reload),
+            ("api_keys.reload", self.api_keys.reload),
+            ("jail.ban_time", self.jail.ban_time),
         ] {
             if value.is_zero() {
-                return Err(format!("server.{name}: must be longer than 0s"));
+                return Err(format!("{name}: must be longer than 0s"));
             }
         }
         if server.max_connections == 0 {
             return Err("server.max_connections: must be at least 1".into());
         }
-        if self.security.rate_limit.is_empty() {
-            return Err(
-                "security.rate_limit: must name at least one quota, as \"20/second\"".into(),
-            );
+        if self.rate_limit.quotas.is_empty() {
+            return Err("rate_limit.quotas: must name at least one quota, as \"20/second\"".into());
         }
         Ok(())
     }
@@ -258,7 +441,28 @@ mod tests {
     fn defaults_are_valid() {
         let config = Config::load_with(None, std::iter::empty()).unwrap();
         assert!(config.server.listen.ip().is_loopback());
-        assert_eq!(config.security.rate_limit.len(), 2);
+        assert_eq!(config.rate_limit.quotas.len(), 2);
+    }
+
+    #[test]
+    fn the_documented_file_holds_the_defaults() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/palisade.toml");
+        let documented = Config::load_with(Some(Path::new(file)), std::iter::empty()).unwrap();
+        assert_eq!(
+            format!("{documented:?}"),
+            format!("{:?}", Config::default())
+        );
+
+        // What is commented out is spelt right as well.
+        let text = std::fs::read_to_string(file).unwrap();
+        let uncommented: Vec<_> = text
+            .lines()
+            .map(|line| match line.strip_prefix("# ") {
+                Some(setting) if setting.split(' ').nth(1) == Some("=") => setting,
+                _ => line,
+            })
+            .collect();
+        load(&uncommented.join("\n"), &[]).unwrap();
     }
 
     #[test]
@@ -267,14 +471,14 @@ mod tests {
             "[server]\nlisten = \"127.0.0.1:1\"\nmax_connections = 7",
             &[
                 ("API__SERVER__LISTEN", "[::1]:2"),
-                ("API__SECURITY__RATE_LIMIT", "[\"1/s\"]"),
+                ("API__RATE_LIMIT__QUOTAS", "[\"1/s\"]"),
                 ("OTHER", "x"),
             ],
         )
         .unwrap();
         assert_eq!(config.server.listen.to_string(), "[::1]:2");
         assert_eq!(config.server.max_connections, 7);
-        assert_eq!(config.security.rate_limit.len(), 1);
+        assert_eq!(config.rate_limit.quotas.len(), 1);
     }
 
     #[test]
@@ -317,14 +521,14 @@ mod tests {
             &["log.format", "xml", "`json`"],
         );
         check_error(
-            "[security]\nrate_limit = [\"0/s\"]",
+            "[rate_limit]\nquotas = [\"0/s\"]",
             &[],
-            &["security.rate_limit", "0/s"],
+            &["rate_limit.quotas", "0/s"],
         );
         check_error(
-            "[security]\nrate_limit = []",
+            "[rate_limit]\nquotas = []",
             &[],
-            &["security.rate_limit", "at least one"],
+            &["rate_limit.quotas", "at least one"],
         );
         check_error(
             "",

@@ -2,7 +2,6 @@
 //!
 //! `cargo run --example api` starts it on `127.0.0.1:8080` with safe defaults; see `README.md` in this folder for the rest.
 
-#[cfg_attr(not(test), expect(dead_code, reason = "its listener is on its way"))]
 mod admin;
 mod args;
 mod config;
@@ -12,8 +11,11 @@ mod notes;
 mod protection;
 mod routes;
 mod server;
+mod tls;
 
 use std::process::ExitCode;
+
+use palisade::{api_key::NewApiKey, secret::ExposeSecret as _};
 
 use crate::{
     args::{Args, Command},
@@ -55,6 +57,9 @@ fn run(args: &Args) -> Result<ExitCode, Failure> {
         print!("{}", args::HELP);
         return Ok(ExitCode::SUCCESS);
     }
+    if args.command == Command::NewKey {
+        return new_key();
+    }
     let config = Config::load(args.config.as_deref()).map_err(Failure::Configuration)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -68,11 +73,27 @@ fn run(args: &Args) -> Result<ExitCode, Failure> {
                 ExitCode::FAILURE
             }
         }),
-        Command::Help | Command::Serve => {
+        Command::Help | Command::NewKey | Command::Serve => {
             logs::start(&config.log);
-            let protection = protection::build(&config);
-            runtime.block_on(server::serve(config, protection))?;
+            let feed = admin::EventFeed::default();
+            // Before anything that counts is made.
+            let metrics = admin::install_metrics().map_err(Failure::Runtime)?;
+            let protection =
+                protection::build(&config, feed.clone()).map_err(Failure::Configuration)?;
+            runtime.block_on(server::serve(config, protection, feed, metrics))?;
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// Makes an API key. The key is on standard output alone, so that it can be piped to where it belongs.
+fn new_key() -> Result<ExitCode, Failure> {
+    let failed = |error: &dyn std::fmt::Display| Failure::Runtime(format!("no key: {error}"));
+    let key = NewApiKey::generate("api").map_err(|error| failed(&error))?;
+    println!("{}", key.key().expose_secret());
+    eprintln!(
+        "Give this key to the client: it is shown once and kept nowhere. For the secret API_KEYS:"
+    );
+    eprintln!("  {{\"the-client\": \"{}\"}}", key.digest().to_text());
+    Ok(ExitCode::SUCCESS)
 }

@@ -15,7 +15,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use palisade::client_ip::{ClientContext, PeerAddr};
+use palisade::{
+    SecurityLayer,
+    client_ip::{ClientContext, PeerAddr},
+};
 use serde::Serialize;
 use serde_json::json;
 use tower_http::{limit::RequestBodyLimitLayer, timeout::TimeoutLayer};
@@ -23,7 +26,6 @@ use tower_http::{limit::RequestBodyLimitLayer, timeout::TimeoutLayer};
 use crate::{
     config::Config,
     notes::{NewNote, NotTaken, Note, Notes},
-    protection::Protection,
 };
 
 /// Whether the service takes new work.
@@ -45,7 +47,7 @@ impl Ready {
 }
 
 /// Builds the router: everything but the two probes is protected.
-pub(crate) fn router(config: &Config, protection: Protection, ready: Ready) -> Router {
+pub(crate) fn router(config: &Config, layer: SecurityLayer, ready: Ready) -> Router {
     let body_limit = usize::try_from(config.server.body_limit.as_u64()).unwrap_or(usize::MAX);
     let protected = Router::new()
         .route("/notes", get(list).post(create))
@@ -59,7 +61,7 @@ pub(crate) fn router(config: &Config, protection: Protection, ready: Ready) -> R
             config.server.request_timeout,
         ))
         // Added last, so outermost: whoever may not come costs nothing further in.
-        .layer(protection.layer)
+        .layer(layer)
         .with_state(Notes::default());
 
     // The probes tell nothing but "yes"; an orchestrator must not be refused for asking often.

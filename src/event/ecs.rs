@@ -19,7 +19,7 @@ pub(crate) const TARGET: &str = "palisade::security";
 /// Writes events as JSON lines of the Elastic Common Schema (ECS) 9.
 ///
 /// Objects are nested, `event.category` and `event.type` are arrays, no key occurs twice, times are RFC 3339 in UTC. Beside the fields
-/// of ECS there are `event.count` in summaries and these labels: `labels.enforced` (`false` in dry run), `labels.owasp` (the name in
+/// of ECS there are `event.count` in summaries and these labels: `labels.credential_fingerprint`, `labels.enforced` (`false` in dry run), `labels.owasp` (the name in
 /// the OWASP logging vocabulary with its arguments) and `labels.suppressed` (the action that a summary counts).
 ///
 /// A cut address stands in `client.ip` with its network in `client.address`; a token stands in `client.address` alone.
@@ -91,6 +91,7 @@ impl EcsLines {
                 service.text("name", self.service.as_deref());
             });
             line.object("labels", |labels| {
+                labels.text("credential_fingerprint", record.fingerprint.as_deref());
                 labels.boolean("enforced", record.enforced);
                 labels.text("owasp", record.owasp.as_deref());
                 labels.text("suppressed", record.suppressed.as_deref());
@@ -130,6 +131,7 @@ pub(crate) struct Record<'a> {
     pub(crate) status: Option<u64>,
     pub(crate) path: Option<Cow<'a, str>>,
     pub(crate) user_agent: Option<Cow<'a, str>>,
+    pub(crate) fingerprint: Option<Cow<'a, str>>,
     pub(crate) enforced: Option<bool>,
     pub(crate) owasp: Option<Cow<'a, str>>,
     pub(crate) suppressed: Option<Cow<'a, str>>,
@@ -161,6 +163,7 @@ impl<'a> Record<'a> {
             status: event.status().map(|it| u64::from(it.as_u16())),
             path: event.path(),
             user_agent: event.user_agent(),
+            fingerprint: event.fingerprint().map(|it| it.to_string().into()),
             enforced: Some(event.enforced()),
             owasp: event.owasp().map(Cow::Owned),
             suppressed: event.suppressed().map(|it| it.as_str().into()),

@@ -157,6 +157,7 @@ impl Fields {
             status: self.number("http.response.status_code"),
             path: self.text("url.path"),
             user_agent: self.text("user_agent.original"),
+            fingerprint: self.text("labels.credential_fingerprint"),
             enforced: self.enforced,
             owasp: self.text("labels.owasp"),
             suppressed: self.text("labels.suppressed"),

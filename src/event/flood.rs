@@ -10,7 +10,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use dashmap::{DashMap, Entry};
@@ -21,6 +21,7 @@ use crate::{
         address::EventAddress,
         budget::Budget,
         model::{Action, SecurityEvent, Severity},
+        repeats::Repeats,
         schema::{Class, SLOTS},
         sink::EventSink,
         totals::{Span, Suppressed, Totals},
@@ -93,19 +94,6 @@ pub struct FloodControl<S: EventSink> {
     next_sweep: AtomicU64,
     totals: Totals,
     suppressed: [Suppressed; SLOTS],
-}
-
-/// The occurrences of one event within a window.
-struct Repeats {
-    action: Action,
-    enforced: bool,
-    policy: Option<Box<str>>,
-    client: Option<EventAddress<'static>>,
-    began: u64,
-    began_system: SystemTime,
-    ends: u64,
-    count: AtomicU64,
-    last: AtomicU64,
 }
 
 impl<S: EventSink> FloodControl<S> {
@@ -313,21 +301,7 @@ impl<S: EventSink> FloodControl<S> {
             self.count(repeats.action.slot(), count, repeats.began, last.max(now));
             return;
         }
-        let end = repeats.began_system + Duration::from_nanos(last.saturating_sub(repeats.began));
-        let mut event = SecurityEvent::new(Action::EventsSuppressed, "repeat")
-            .with_suppressed(repeats.action)
-            .with_count(count)
-            .with_span(repeats.began_system, Some(end));
-        if let Some(policy) = &repeats.policy {
-            event = event.with_policy(&**policy);
-        }
-        if let Some(client) = &repeats.client {
-            event = event.with_client_address(client.clone());
-        }
-        if !repeats.enforced {
-            event = event.observed();
-        }
-        self.sink.record(&event);
+        self.sink.record(&repeats.summary(count, last));
     }
 
     fn summarize_totals(&self, now: u64) {
@@ -423,52 +397,6 @@ impl<S: EventSink> fmt::Debug for FloodControl<S> {
             .field("remembered", &self.len)
             .field("suppressed", &self.suppressed())
             .finish_non_exhaustive()
-    }
-}
-
-impl Repeats {
-    fn new(event: &SecurityEvent<'_>, now: u64, window: u64, system_now: SystemTime) -> Self {
-        let condition = event.action().schema().class == Class::Condition;
-        Self {
-            action: event.action(),
-            enforced: event.enforced(),
-            policy: event.policy().map(Into::into),
-            client: event
-                .client_address()
-                .filter(|_| !condition)
-                .map(|it| it.clone().into_owned()),
-            began: now,
-            began_system: system_now,
-            ends: now.saturating_add(window),
-            count: AtomicU64::new(0),
-            last: AtomicU64::new(now),
-        }
-    }
-
-    /// Counts a repeat; returns whether it is one.
-    fn repeat(&self, now: u64) -> bool {
-        let repeats = now < self.ends;
-        if repeats {
-            self.count.fetch_add(1, Ordering::Relaxed);
-            self.last.fetch_max(now, Ordering::Relaxed);
-        }
-        repeats
-    }
-
-    /// Takes what was counted so far out of a window that goes on.
-    fn counted(&self) -> Option<Self> {
-        let count = self.count.swap(0, Ordering::Relaxed);
-        (count != 0).then(|| Self {
-            action: self.action,
-            enforced: self.enforced,
-            policy: self.policy.clone(),
-            client: self.client.clone(),
-            began: self.began,
-            began_system: self.began_system,
-            ends: self.ends,
-            count: AtomicU64::new(count),
-            last: AtomicU64::new(self.last.load(Ordering::Relaxed)),
-        })
     }
 }
 

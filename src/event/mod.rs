@@ -69,6 +69,8 @@ pub(crate) mod lines;
 pub(crate) mod model;
 pub(crate) mod owasp;
 pub(crate) mod privacy;
+#[cfg(feature = "flood-control")]
+pub(crate) mod repeats;
 pub(crate) mod sanitize;
 pub(crate) mod schema;
 pub(crate) mod sink;

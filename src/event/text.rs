@@ -80,6 +80,9 @@ impl LineFormat for TextLines {
         if let Some(generation) = event.generation() {
             let _ = write!(line, " generation={generation}");
         }
+        if let Some(fingerprint) = event.fingerprint() {
+            let _ = write!(line, " fingerprint={fingerprint}");
+        }
         quote(line, "policy", event.policy());
         quote(line, "reason", Some(event.reason()));
         quote(line, "method", event.method());

@@ -8,7 +8,9 @@ use crate::{
     client_ip::{context::ClientContext, peer::PeerSource, proxies::TrustedProxies},
     event::model::Action,
     host::authority::{HostError, HostRef, RequestHost},
-    policy::{decision::Check, head::RequestHead, rejection::Rejection, set::Policy},
+    policy::{
+        decision::Check, head::RequestHead, label::PolicyLabel, rejection::Rejection, set::Policy,
+    },
 };
 
 /// The hosts that a service is known by, and the policy that refuses requests for any other.
@@ -126,6 +128,10 @@ impl AllowedHosts {
 }
 
 impl Policy for AllowedHosts {
+    fn label(&self) -> PolicyLabel {
+        PolicyLabel::named("host", "allowed_hosts")
+    }
+
     fn check(&self, request: &RequestHead<'_>) -> Check {
         match self.served(request) {
             Ok(_) => Check::admit(),

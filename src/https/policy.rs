@@ -20,7 +20,7 @@ use crate::{
     https::{credential::Credentials, exempt::PathPattern, hsts::Hsts, target::RedirectTarget},
     policy::{
         admission::Admission, decision::Check, fields::FieldMode, head::RequestHead,
-        notice::Notice, rejection::Rejection, set::Policy,
+        label::PolicyLabel, notice::Notice, rejection::Rejection, set::Policy,
     },
 };
 
@@ -246,6 +246,10 @@ impl Https {
 }
 
 impl Policy for Https {
+    fn label(&self) -> PolicyLabel {
+        PolicyLabel::named("https", "https")
+    }
+
     fn check(&self, request: &RequestHead<'_>) -> Check {
         let scheme = self.scheme.read(request);
         if scheme.is_https() {
@@ -328,6 +332,10 @@ impl HstsPolicy {
 }
 
 impl Policy for HstsPolicy {
+    fn label(&self) -> PolicyLabel {
+        PolicyLabel::named("https", "hsts")
+    }
+
     fn check(&self, request: &RequestHead<'_>) -> Check {
         // RFC 6797, section 7.2: never over plain text.
         if self.scheme.read(request).is_https() {

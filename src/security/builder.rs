@@ -4,6 +4,8 @@ use std::{fmt, sync::Arc};
 
 use http::Extensions;
 
+#[cfg(feature = "secrets")]
+use crate::api_key::policy::ApiKeyPolicy;
 #[cfg(feature = "jail")]
 use crate::jail::builder::JailBuilder;
 #[cfg(feature = "rate-limit")]
@@ -119,9 +121,9 @@ impl<R> SecurityBuilder<R> {
 
     /// Refuses or redirects plain-text requests, and sends HSTS on secure responses, refusals among them. The default is to do neither.
     ///
-    /// The scheme of requests is read where `https` says, for the [context](crate::client_ip::ClientContext) of requests too.
+    /// The scheme of requests is read where `https` says, for the [context](crate::client_ip::ClientContext) of requests too, whatever
+    /// [`scheme`](Self::scheme) says.
     pub fn https(mut self, https: Https) -> Self {
-        self.client_ip = self.client_ip.with_scheme(https.scheme_source().clone());
         let (hsts, https) = https.with_scheme_from_context().split_hsts();
         self.policies.hsts = hsts;
         self.policies.https = Some(https);
@@ -134,8 +136,7 @@ impl<R> SecurityBuilder<R> {
         self
     }
 
-    /// Sets where the scheme of requests is read from, for services that look at it themselves. [`https`](Self::https) sets it as well. The
-    /// default is [`SchemeSource::Listener`].
+    /// Sets where the scheme of requests is read from, for services that look at it themselves. The default is [`SchemeSource::Listener`].
     pub fn scheme(mut self, scheme: SchemeSource) -> Self {
         self.client_ip = self.client_ip.with_scheme(scheme);
         self
@@ -152,6 +153,13 @@ impl<R> SecurityBuilder<R> {
     #[cfg(feature = "rate-limit")]
     pub fn rate_limit(mut self, quota: Quota) -> Self {
         self.quotas.push(quota);
+        self
+    }
+
+    /// Demands an API key of every request. The default is to demand none.
+    #[cfg(feature = "secrets")]
+    pub fn api_keys(mut self, keys: ApiKeyPolicy) -> Self {
+        self.policies.api_keys = Some(keys);
         self
     }
 
@@ -237,6 +245,10 @@ impl<R: Clone> SecurityBuilder<R> {
             ..self.policies
         };
         let mut client_ip = self.client_ip;
+        if let Some(https) = &policies.https {
+            // One source for the check and for the context, or the two could disagree.
+            client_ip = client_ip.with_scheme(https.scheme_source().clone());
+        }
         let mut enforce = EnforceLayer::new(policies).with_responder(self.respond);
         // One sink for both layers, so that they share the budget of the default one.
         let sink = self.sink.unwrap_or_default();

@@ -4,6 +4,8 @@ use std::{fmt, sync::Arc};
 
 use tower_layer::Layer;
 
+#[cfg(feature = "secrets")]
+use crate::api_key::policy::ApiKeyPolicy;
 #[cfg(feature = "jail")]
 use crate::jail::{handle::JailHandle, policy::Jail};
 #[cfg(feature = "rate-limit")]
@@ -85,6 +87,10 @@ pub struct SecurityPolicies {
     pub(crate) rate_limit: Vec<RateLimit>,
     #[cfg(not(feature = "rate-limit"))]
     pub(crate) rate_limit: Absent,
+    #[cfg(feature = "secrets")]
+    pub(crate) api_keys: Option<ApiKeyPolicy>,
+    #[cfg(not(feature = "secrets"))]
+    pub(crate) api_keys: Absent,
     pub(crate) own: Vec<Arc<dyn PolicySet>>,
 }
 
@@ -98,6 +104,7 @@ impl PolicySet for SecurityPolicies {
             + self.hosts.steps()
             + self.https.steps()
             + self.rate_limit.steps()
+            + self.api_keys.steps()
             + self.own.steps()
     }
 
@@ -115,13 +122,13 @@ impl PolicySet for SecurityPolicies {
             };
         }
         check_in_order!(
-            known_peer, hsts, jail, deny, allow, hosts, https, rate_limit
+            known_peer, hsts, jail, deny, allow, hosts, https, rate_limit, api_keys
         );
         self.own.check_step(step, request)
     }
 
     fn step_label(&self, mut step: usize) -> PolicyLabel {
-        let parts: [&dyn PolicySet; 9] = [
+        let parts: [&dyn PolicySet; 10] = [
             &self.known_peer,
             &self.hsts,
             &self.jail,
@@ -130,6 +137,7 @@ impl PolicySet for SecurityPolicies {
             &self.hosts,
             &self.https,
             &self.rate_limit,
+            &self.api_keys,
             &self.own,
         ];
         for part in parts {
@@ -152,17 +160,18 @@ impl fmt::Debug for SecurityPolicies {
             .field("hosts", &self.hosts)
             .field("https", &self.https)
             .field("rate_limit", &self.rate_limit)
+            .field("api_keys", &self.api_keys)
             .field("own", &self.own.len())
             .finish_non_exhaustive()
     }
 }
 
 /// Stands where a policy would, if its feature were enabled.
-#[cfg(not(all(feature = "jail", feature = "rate-limit")))]
+#[cfg(not(all(feature = "jail", feature = "rate-limit", feature = "secrets")))]
 #[derive(Debug, Default)]
 pub(crate) struct Absent;
 
-#[cfg(not(all(feature = "jail", feature = "rate-limit")))]
+#[cfg(not(all(feature = "jail", feature = "rate-limit", feature = "secrets")))]
 impl PolicySet for Absent {
     fn steps(&self) -> usize {
         0

@@ -15,7 +15,8 @@
 //! | 7 | [hosts](SecurityBuilder::hosts) | 400 or 421 |
 //! | 8 | [HTTPS](SecurityBuilder::https) | 403, or a redirect |
 //! | 9 | rate limit | 429 |
-//! | 10 | [policies of one's own](SecurityBuilder::policy) | what they say |
+//! | 10 | API keys | 401 |
+//! | 11 | [policies of one's own](SecurityBuilder::policy) | what they say |
 
 pub(crate) mod builder;
 pub(crate) mod known_peer;

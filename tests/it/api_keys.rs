@@ -283,11 +283,13 @@ fn keys_are_reloaded() {
     assert_eq!(keys.reload().unwrap(), Reload::Rotated);
     assert!(!is_valid(ALICE) && is_valid(BOB_NEW));
 
-    use Kind::{Empty, Missing, Unparsable};
-    assert_eq!(
-        *told.lock().unwrap(),
-        [Missing, Unparsable, Empty, Unparsable]
-    );
+    let expected = [
+        Kind::Missing,
+        Kind::Unparsable,
+        Kind::Empty,
+        Kind::Unparsable,
+    ];
+    assert_eq!(*told.lock().unwrap(), expected);
     assert!(!format!("{keys:?}").contains("hunter2"));
 }
 

@@ -31,6 +31,7 @@ mod https;
 mod in_flight;
 mod ip_filter;
 mod ip_list;
+mod ip_set;
 #[cfg(feature = "jail")]
 mod jail;
 mod nginx;

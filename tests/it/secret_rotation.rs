@@ -81,7 +81,7 @@ impl Rotation {
     fn expect(&self, current: &str, previous: Option<&str>) -> &Self {
         assert_eq!(self.secret.current().expose_secret(), current);
         let found = self.secret.previous();
-        assert_eq!(found.as_ref().map(|it| it.expose_secret()), previous);
+        assert_eq!(found.as_ref().map(ExposeSecret::expose_secret), previous);
         for value in ["value-a", "value-b", "value-c"] {
             let expected = if value == current {
                 Some(SecretMatch::Current)
@@ -140,10 +140,11 @@ fn g03_a_rewritten_file_changes_nothing() {
 fn g04_a_failed_reload_keeps_the_old_value() {
     let rotation = Rotation::new("value-a", OVERLAP);
     let mut told = vec![];
+    let too_large = vec![b'a'; 1024 * 1024 + 1];
     for (content, kind) in [
         (&b""[..], Kind::Empty),
         (b"value-b\xff", Kind::NotUtf8),
-        (&[b'a'; 1024 * 1024 + 1], Kind::TooLarge),
+        (&too_large, Kind::TooLarge),
         (b"<no value>", Kind::Placeholder),
     ] {
         for _ in 0..3 {

@@ -1,110 +1,18 @@
 //! What events contain, and what attackers cannot put there: section I of the cases.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
 use http::{HeaderValue, Method, Request};
 use palisade::event::{
-    Action, EcsLayer, EcsLines, EventSink, LineFormat, SecurityEvent, TextLines, TracingSink,
-};
-use serde::{
-    Deserialize, Deserializer,
-    de::{MapAccess, SeqAccess, Visitor},
+    Action, EcsLayer, EcsLines, EventSink, FingerprintKey, LineFormat, SecurityEvent, TextLines,
+    TracingSink,
 };
 use tracing_subscriber::prelude::*;
 
-use super::support::{Buffer, CLIENT, Collector, Handler, Refuse, from, layer, send};
-
-/// JSON whose objects have no key twice.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Json {
-    Text(String),
-    Number(u64),
-    Boolean(bool),
-    List(Vec<Json>),
-    Object(BTreeMap<String, Json>),
-}
-
-impl Json {
-    pub(crate) fn parse(line: &str) -> Self {
-        serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
-    }
-
-    /// Finds a member by its dotted name.
-    pub(crate) fn at(&self, name: &str) -> Option<&Self> {
-        name.split('.').try_fold(self, |value, name| match value {
-            Self::Object(members) => members.get(name),
-            _ => None,
-        })
-    }
-
-    pub(crate) fn text(&self, name: &str) -> Option<&str> {
-        match self.at(name)? {
-            Self::Text(text) => Some(text),
-            other => panic!("{name}: {other:?}"),
-        }
-    }
-
-    fn texts(&self, name: &str) -> Option<Vec<&str>> {
-        let Self::List(list) = self.at(name)? else {
-            panic!("{name} is no array");
-        };
-        let texts = list.iter().map(|it| match it {
-            Self::Text(text) => text.as_str(),
-            other => panic!("{other:?}"),
-        });
-        Some(texts.collect())
-    }
-}
-
-impl<'de> Deserialize<'de> for Json {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Values;
-
-        impl<'de> Visitor<'de> for Values {
-            type Value = Json;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("what a line may contain")
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Json, E> {
-                Ok(Json::Text(text.to_owned()))
-            }
-
-            fn visit_u64<E>(self, number: u64) -> Result<Json, E> {
-                Ok(Json::Number(number))
-            }
-
-            fn visit_bool<E>(self, value: bool) -> Result<Json, E> {
-                Ok(Json::Boolean(value))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Json, A::Error> {
-                let mut values = Vec::new();
-                while let Some(value) = list.next_element()? {
-                    values.push(value);
-                }
-                Ok(Json::List(values))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Json, A::Error> {
-                let mut members = BTreeMap::new();
-                while let Some((key, value)) = object.next_entry::<String, Json>()? {
-                    if members.insert(key.clone(), value).is_some() {
-                        return Err(serde::de::Error::custom(format!("{key} twice")));
-                    }
-                }
-                Ok(Json::Object(members))
-            }
-        }
-
-        deserializer.deserialize_any(Values)
-    }
-}
+use super::{
+    json::Json,
+    support::{Buffer, CLIENT, Collector, Handler, Refuse, from, layer, send},
+};
 
 fn ecs(event: &SecurityEvent<'_>) -> String {
     let mut line = String::new();
@@ -305,6 +213,7 @@ pub(crate) fn all_events() -> Vec<SecurityEvent<'static>> {
             .with_count(3)
             .with_rule("203.0.113.0/24".parse().unwrap())
             .with_generation(2)
+            .with_fingerprint(FingerprintKey::random().fingerprint(b"hunter2"))
             .with_span(start, Some(start + Duration::from_millis(1)))
             .with_suppressed(Action::IpBlocked)
             .into_owned();
@@ -392,6 +301,7 @@ const FIELDS: &[&str] = &[
     "http.request.id",
     "http.request.method",
     "http.response.status_code",
+    "labels.credential_fingerprint",
     "labels.enforced",
     "labels.owasp",
     "labels.suppressed",

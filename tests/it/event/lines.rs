@@ -13,7 +13,7 @@ use palisade::{
     },
 };
 
-use super::{content::Json, support::Buffer};
+use super::{json::Json, support::Buffer};
 
 fn event(action: Action) -> SecurityEvent<'static> {
     SecurityEvent::new(action, "refused by the test")

@@ -4,6 +4,7 @@ mod content;
 mod counts;
 mod decisions;
 mod flood;
+mod json;
 mod lines;
 mod privacy;
 mod support;

@@ -136,7 +136,7 @@ fn the_parts_of_the_facade_are_counted_apart() {
     });
     let text = scrape.render();
     for part in [
-        "policy=\"KnownPeer\"",
+        "policy=\"known_peer\"",
         "policy=\"jail\"",
         "policy=\"Refuse\"",
     ] {

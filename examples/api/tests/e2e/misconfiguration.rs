@@ -34,13 +34,13 @@ async fn a_mistake_in_the_file_names_file_key_and_what_is_allowed() {
     )
     .await;
     check_file(
-        "[security]\nrate_limit = [\"0/s\"]",
-        &["security.rate_limit", "0/s"],
+        "[rate_limit]\nquotas = [\"0/s\"]",
+        &["rate_limit.quotas", "0/s"],
     )
     .await;
     check_file(
-        "[security]\nrate_limit = [\"fast\"]",
-        &["security.rate_limit", "fast"],
+        "[rate_limit]\nquotas = [\"fast\"]",
+        &["rate_limit.quotas", "fast"],
     )
     .await;
     check_file("[server]\nlisten = \"127.0.0.1\"", &["server.listen"]).await;

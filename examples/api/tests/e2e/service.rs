@@ -48,7 +48,7 @@ async fn whoami_shows_what_was_resolved() {
 
 #[tokio::test]
 async fn a_client_over_its_quota_waits_and_is_let_in_again() {
-    let api = Api::start(&[("API__SECURITY__RATE_LIMIT", r#"["1/s burst 3"]"#)]).await;
+    let api = Api::start(&[("API__RATE_LIMIT__QUOTAS", r#"["1/s burst 3"]"#)]).await;
     for _ in 0..3 {
         assert_eq!(api.get("/notes").await.status(), 200);
     }

@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     process::{Output, Stdio},
-    sync::OnceLock,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -12,13 +12,17 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, Response, body::Bytes};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
+    rt::{TokioExecutor, TokioIo},
 };
+use rustls::{ClientConfig, RootCertStore, pki_types::CertificateDer};
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader},
-    process::{Child, ChildStderr, Command},
+    io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, BufReader},
+    net::TcpStream,
+    process::{Child, ChildStderr, ChildStdout, Command},
+    sync::Mutex,
     time::timeout,
 };
+use tokio_rustls::TlsConnector;
 
 /// No step of a test takes longer; it only ends a test that would hang.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -59,7 +63,7 @@ pub(crate) fn binary() -> PathBuf {
 pub(crate) fn command() -> Command {
     let mut command = Command::new(binary());
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("API__") {
+        if name.to_string_lossy().starts_with("API_") {
             command.env_remove(name);
         }
     }
@@ -80,7 +84,8 @@ pub(crate) async fn run(args: &[&str], environment: &[(&str, &str)]) -> Output {
 pub(crate) struct Api {
     pub(crate) addr: SocketAddr,
     child: Child,
-    stderr: BufReader<ChildStderr>,
+    stdout: Mutex<BufReader<ChildStdout>>,
+    stderr: Mutex<BufReader<ChildStderr>>,
     client: Client<HttpConnector, Full<Bytes>>,
 }
 
@@ -90,6 +95,7 @@ impl Api {
         let mut child = command()
             .env("API__SERVER__LISTEN", "127.0.0.1:0")
             .env("API__LOG__FORMAT", "json")
+            .env("API__API_KEYS__REQUIRED", "false")
             .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -102,14 +108,16 @@ impl Api {
             .expect("it says where it listens")
             .unwrap();
         let addr = line
-            .split_once("http://")
+            .split_once("://")
             .and_then(|(_, rest)| rest.split_once(". "))
             .and_then(|(addr, _)| addr.parse().ok())
             .unwrap_or_else(|| panic!("no address in {line:?}"));
+        let stdout = BufReader::new(child.stdout.take().unwrap());
         Self {
             addr,
             child,
-            stderr,
+            stdout: Mutex::new(stdout),
+            stderr: Mutex::new(stderr),
             client: Client::builder(TokioExecutor::new()).build_http(),
         }
     }
@@ -141,6 +149,63 @@ impl Api {
         self.send(request).await
     }
 
+    /// Asks over TLS, with this certificate as the only one that is trusted.
+    pub(crate) async fn get_tls(
+        &self,
+        path: &str,
+        certificate: &CertificateDer<'static>,
+    ) -> Response<Bytes> {
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let stream = TcpStream::connect(self.addr).await.unwrap();
+        let name = "localhost".try_into().unwrap();
+        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream);
+        let stream = timeout(PATIENCE, stream)
+            .await
+            .expect("it shakes hands")
+            .unwrap();
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        let request = Request::get(path).header("host", "api.example.com");
+        let response = sender.send_request(request.body(Full::<Bytes>::default()).unwrap());
+        let (head, body) = timeout(PATIENCE, response)
+            .await
+            .unwrap()
+            .unwrap()
+            .into_parts();
+        Response::from_parts(head, body.collect().await.unwrap().to_bytes())
+    }
+
+    /// Waits for the next line of the log that contains a word.
+    pub(crate) async fn line_with(&self, word: &str) -> serde_json::Value {
+        let mut stdout = self.stdout.lock().await;
+        let line = line_with(&mut *stdout, word).await;
+        serde_json::from_str(&line).unwrap()
+    }
+
+    /// Waits for the key that was made.
+    pub(crate) async fn made_key(&self) -> String {
+        let mut stderr = self.stderr.lock().await;
+        let line = line_with(&mut *stderr, "this key was made").await;
+        line.rsplit_once(' ').unwrap().1.trim().to_owned()
+    }
+
+    /// Waits for the address of the listener for administration.
+    pub(crate) async fn admin_addr(&self) -> SocketAddr {
+        let mut stderr = self.stderr.lock().await;
+        let line = line_with(&mut *stderr, "Administration on").await;
+        let addr = line.trim().rsplit_once("://").unwrap().1;
+        addr.trim_end_matches('.').parse().unwrap()
+    }
+
     /// Sends SIGTERM.
     pub(crate) async fn terminate(&self) {
         let status = Command::new("sh")
@@ -155,12 +220,11 @@ impl Api {
     pub(crate) async fn end(mut self) -> (Option<i32>, String, String) {
         let mut stdout = String::new();
         let mut stderr = String::new();
-        let mut out = self.child.stdout.take().unwrap();
         let all = async {
             let (status, out, err) = tokio::join!(
                 self.child.wait(),
-                out.read_to_string(&mut stdout),
-                self.stderr.read_to_string(&mut stderr),
+                self.stdout.get_mut().read_to_string(&mut stdout),
+                self.stderr.get_mut().read_to_string(&mut stderr),
             );
             out.unwrap();
             err.unwrap();
@@ -169,4 +233,20 @@ impl Api {
         let status = timeout(PATIENCE, all).await.expect("it ends");
         (status.code(), stdout, stderr)
     }
+}
+
+async fn line_with(lines: &mut (impl AsyncBufRead + Unpin), word: &str) -> String {
+    let search = async {
+        loop {
+            let mut line = String::new();
+            let length = lines.read_line(&mut line).await.unwrap();
+            assert_ne!(length, 0, "it ended without a word of {word}");
+            if line.contains(word) {
+                return line;
+            }
+        }
+    };
+    timeout(PATIENCE, search)
+        .await
+        .expect("there is such a line")
 }
