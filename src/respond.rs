@@ -137,6 +137,15 @@ fn problem(rejection: &Rejection) -> String {
 
 fn push_json(json: &mut String, text: &str) {
     json.push('"');
+    // Most of what is written is this crate's own text, with nothing to escape.
+    if !text
+        .bytes()
+        .any(|it| it < b' ' || matches!(it, b'"' | b'\\'))
+    {
+        json.push_str(text);
+        json.push('"');
+        return;
+    }
     for c in text.chars() {
         match c {
             '"' | '\\' => {

@@ -171,3 +171,27 @@ fn resolving_a_client_allocates_nothing() {
         assert_eq!(client.is_some(), known, "{name}");
     }
 }
+
+#[cfg(feature = "rate-limit")]
+#[test]
+fn a_rate_limit_allocates_for_its_fields_alone() {
+    use palisade::rate_limit::{Quota, QuotaSet, RateLimit, RateLimitBuilder, StandardFields};
+
+    let build = |quotas: QuotaSet, set: fn(RateLimitBuilder) -> RateLimitBuilder| {
+        let limit = set(RateLimit::builder(quotas)).build();
+        gate(limit.expect("the settings are sound"))
+    };
+    let two = || {
+        QuotaSet::new([Quota::per_second(10), Quota::per_hour(100)]).expect("the quotas are sound")
+    };
+    let plain = allocations(build(Quota::per_second(10).into(), |it| it));
+    assert_eq!(plain, (0, StatusCode::OK));
+    assert_eq!(allocations(build(two(), |it| it)), plain);
+
+    // The header map's two tables, and the text of one field.
+    let (count, status) = allocations(build(two(), |it| {
+        it.standard_fields(StandardFields::Draft11)
+    }));
+    assert_eq!(status, StatusCode::OK);
+    assert!(count <= 3, "{count} allocations");
+}

@@ -12,7 +12,7 @@ count() {
 printf '%-24s %10s %10s\n' 'instructions added' admitted refused
 for name in bare palisade 'palisade fields' tower_governor 'tower_governor headers' axum-governor; do
     for way in admitted refused; do
-        per=$((($(count "$name" $way 3000) - $(count "$name" $way 1000)) / 2000))
+        per=$((($(count "$name" $way 101000) - $(count "$name" $way 1000)) / 100000))
         [ "$name" = bare ] && eval "bare_$way=$per"
         eval "found_$way=\$((per - (\$([ '$name' = bare ] && echo 0 || echo \$bare_$way))))"
     done

@@ -125,6 +125,10 @@ where
                     receipts,
                 } => {
                     let result = ready!(future.poll(cx));
+                    // The common case: nothing to move, nothing to drop.
+                    if fields.is_empty() && receipts.is_empty() {
+                        return Poll::Ready(result);
+                    }
                     return Poll::Ready(finish(result, fields, std::mem::take(receipts)));
                 }
                 StateProjection::Refused { response } => match response.take() {

@@ -1,5 +1,7 @@
 //! What an admitted request carries along.
 
+use std::mem;
+
 use http::Extensions;
 
 use crate::policy::{
@@ -61,16 +63,27 @@ impl Admission {
         self
     }
 
+    /// Returns whether the admission carries nothing.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.fields.is_empty()
+            && self.receipts.is_empty()
+            && self.notices.is_empty()
+            && self.extensions.is_empty()
+    }
+
     /// Takes up what a later admission of the same request carries, but for the extensions, which the request itself takes.
-    pub(crate) fn merge(&mut self, mut later: Self) {
+    #[inline]
+    pub(crate) fn merge(&mut self, later: &mut Self) {
+        // By reference, and field by field: an admission is large, and most carry nothing.
         if !later.fields.is_empty() {
             self.fields.append(&mut later.fields);
         }
         if !later.receipts.is_empty() {
-            self.receipts.extend(later.receipts);
+            self.receipts.extend(mem::take(&mut later.receipts));
         }
         if !later.notices.is_empty() {
-            self.notices.extend(later.notices);
+            self.notices.append(&mut later.notices);
         }
     }
 }

@@ -3,9 +3,9 @@
 use http::{HeaderMap, HeaderName, HeaderValue, header::Entry};
 use smallvec::SmallVec;
 
-/// Header fields for a response, in order. Up to four are held without an allocation.
+/// Header fields for a response, in order. Up to two are held without an allocation.
 #[derive(Clone, Debug, Default)]
-pub struct ResponseFields(SmallVec<[(HeaderName, HeaderValue, FieldMode); 4]>);
+pub struct ResponseFields(SmallVec<[(HeaderName, HeaderValue, FieldMode); 2]>);
 
 impl ResponseFields {
     /// Creates an empty list.

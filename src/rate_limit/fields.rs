@@ -3,35 +3,35 @@
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
+use smallvec::SmallVec;
 
 use crate::rate_limit::{quota::SECOND, set::Metered};
 
 /// Writes `RateLimit-Policy`: a list of all quotas.
 pub(crate) fn policy(metered: &[Metered]) -> HeaderValue {
-    let mut text = String::new();
+    let mut text = SmallVec::<[u8; TEXT]>::new();
     for (position, metered) in metered.iter().enumerate() {
         if position != 0 {
-            text.push_str(", ");
+            text.extend_from_slice(b", ");
         }
-        push_string(&mut text, &metered.name);
+        text.extend_from_slice(&metered.string);
         // Section 3.1: `q` is required, `w` is in seconds and positive.
-        text.push_str(";q=");
+        text.extend_from_slice(b";q=");
         push_number(&mut text, metered.quota.limit().into());
-        text.push_str(";w=");
+        text.extend_from_slice(b";w=");
         push_number(&mut text, seconds(metered.meter.period).max(1));
     }
-    value(text)
+    value(&text)
 }
 
 /// Writes `RateLimit` for one quota: what remains, and the seconds until more does.
-pub(crate) fn limit(name: &str, remaining: u32, seconds: u64) -> HeaderValue {
-    let mut text = String::with_capacity(name.len() + 40);
-    push_string(&mut text, name);
-    text.push_str(";r=");
+pub(crate) fn limit(metered: &Metered, remaining: u32, seconds: u64) -> HeaderValue {
+    let mut text = SmallVec::<[u8; TEXT]>::from_slice(&metered.string);
+    text.extend_from_slice(b";r=");
     push_number(&mut text, remaining.into());
-    text.push_str(";t=");
+    text.extend_from_slice(b";t=");
     push_number(&mut text, seconds);
-    value(text)
+    value(&text)
 }
 
 /// Rounds nanoseconds up to seconds.
@@ -54,36 +54,37 @@ pub(crate) fn reset_seconds(nanos: u64, capacity: u32) -> u64 {
 }
 
 /// Writes an RFC 9651 String: section 4.1.6.
-fn push_string(text: &mut String, string: &str) {
-    text.push('"');
-    for c in string.chars() {
-        if matches!(c, '"' | '\\') {
-            text.push('\\');
+pub(crate) fn string(string: &str) -> Vec<u8> {
+    let mut text = vec![b'"'];
+    for byte in string.bytes() {
+        if matches!(byte, b'"' | b'\\') {
+            text.push(b'\\');
         }
-        text.push(c);
+        text.push(byte);
     }
-    text.push('"');
+    text.push(b'"');
+    text
 }
 
-fn push_number(text: &mut String, number: u64) {
+fn push_number(text: &mut SmallVec<[u8; TEXT]>, number: u64) {
     // RFC 9651, section 3.3.1: an Integer has at most 15 digits.
     let mut number = number.min(999_999_999_999_999);
-    let mut digits = [0; 15];
-    let mut length = 0;
-    for digit in &mut digits {
+    let mut digits = [b'0'; 15];
+    let mut first = digits.len();
+    for (position, digit) in digits.iter_mut().enumerate().rev() {
         *digit = b'0' + u8::try_from(number % 10).unwrap_or(0);
         number /= 10;
-        length += 1;
+        first = position;
         if number == 0 {
             break;
         }
     }
-    text.extend(digits.iter().take(length).rev().map(|it| char::from(*it)));
+    text.extend_from_slice(digits.get(first..).unwrap_or_default());
 }
 
 /// Makes a value of text that is visible ASCII by construction.
-fn value(text: String) -> HeaderValue {
-    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
+fn value(text: &[u8]) -> HeaderValue {
+    HeaderValue::from_bytes(text).unwrap_or(HeaderValue::from_static(""))
 }
 
 pub(crate) const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -91,3 +92,5 @@ pub(crate) const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy"
 pub(crate) const LEGACY_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 pub(crate) const LEGACY_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 pub(crate) const LEGACY_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+/// Room for text that is put together without an allocation: most names and two numbers.
+const TEXT: usize = 96;

@@ -4,6 +4,7 @@ use std::{
     fmt,
     hash::{BuildHasher, Hasher, RandomState},
     net::IpAddr,
+    num::NonZeroU32,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -192,6 +193,14 @@ impl Policy for RateLimit {
         let tier = limit.settings.tiers.as_ref().and_then(|it| it(request));
         let now = limit.limiter.nanos(request.now());
 
+        if limit.lean
+            && tier.is_none()
+            && let Some(cost) = NonZeroU32::new(cost)
+            && limit.limiter.table().charge_simply(key, cost, now)
+        {
+            return Check::admit();
+        }
+
         let counted = limit
             .limiter
             .charge(key, Cost::Exactly(cost), now, tier.as_ref(), |found| {
@@ -358,7 +367,7 @@ impl Limit {
             Retry::Never | Retry::Now => fields::reset_seconds(tightest.reset, capacity),
         };
         if self.settings.standard == Some(StandardFields::Draft11) {
-            let limit = fields::limit(&tightest.metered.name, tightest.remaining, seconds);
+            let limit = fields::limit(tightest.metered, tightest.remaining, seconds);
             // Limits further in and out add their own: the fields are lists.
             let policy = verdict.quotas.policy_field().clone();
             found.push(fields::POLICY, policy, FieldMode::Append);

@@ -39,6 +39,8 @@ struct Quotas {
 pub(crate) struct Metered {
     pub(crate) quota: Quota,
     pub(crate) name: Arc<str>,
+    /// The name as header fields have it.
+    pub(crate) string: Box<[u8]>,
     pub(crate) meter: Meter,
 }
 
@@ -163,6 +165,7 @@ impl From<Quota> for Metered {
     fn from(quota: Quota) -> Self {
         Self {
             name: quota.name().into(),
+            string: fields::string(&quota.name()).into(),
             meter: Meter::new(&quota),
             quota,
         }

@@ -102,6 +102,28 @@ impl Table {
         self.width
     }
 
+    /// Charges the cost where that takes no more than one look: the key has a place, there is one quota, and it conforms. Else nothing has
+    /// happened, and [`charge`](Self::charge) decides. It saves a third of the instructions of the common case.
+    #[inline]
+    pub(crate) fn charge_simply(&self, key: KeyHash, cost: NonZeroU32, now: u64) -> bool {
+        let mut rows = self.shard(key).lock();
+        let Rows { quotas, places, .. } = &mut *rows;
+        let ([metered], Some(place)) = (quotas.metered(), places.find(key)) else {
+            return false;
+        };
+        let Some(cell) = places.cells_mut(place).first_mut() else {
+            return false;
+        };
+        let arrival = metered.meter.clamp(*cell, now);
+        match metered.meter.charge(arrival, cost, now) {
+            Some(arrival) => {
+                *cell = arrival;
+                true
+            }
+            None => false,
+        }
+    }
+
     /// Charges the cost to all quotas of a key, or to none. `quotas` stand in for those of the table.
     pub(crate) fn charge<R>(
         &self,
@@ -353,3 +375,48 @@ impl fmt::Debug for Table {
 const KEYS_PER_SHARD: usize = 1024;
 /// The most shards, and so the most overflow rows.
 pub(crate) const SHARDS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rate_limit::quota::Quota;
+
+    fn table() -> Table {
+        let quotas = QuotaSet::from(Quota::per_second(10).with_burst(4));
+        Table::new(4, 1, &quotas)
+    }
+
+    fn general(table: &Table, key: u64, cost: u32, now: u64) -> bool {
+        let cost = Cost::Exactly(cost);
+        table.charge(KeyHash::new(key), cost, now, None, |it| it.charged)
+    }
+
+    #[test]
+    fn the_short_way_decides_as_the_general_one() {
+        let (short, long) = (table(), table());
+        let mut random = 1_u64;
+        let mut now = 0;
+        let mut simple = 0;
+        for _ in 0..20_000 {
+            // The constants of a common linear congruential generator.
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            now += random >> 37;
+            // More keys than places, so that some share a row.
+            let key = (random >> 20) % 24;
+            let cost = u32::try_from((random >> 10) % 6).unwrap();
+            let expected = general(&long, key, cost, now);
+            let found = match NonZeroU32::new(cost) {
+                Some(some) if short.charge_simply(KeyHash::new(key), some, now) => {
+                    simple += 1;
+                    true
+                }
+                _ => general(&short, key, cost, now),
+            };
+            assert_eq!(found, expected);
+        }
+        assert!(simple > 1000, "{simple}");
+        assert_eq!(short.usage(), long.usage());
+    }
+}
