@@ -98,7 +98,7 @@ function banRow(ban) {
   cell(row, ban.client.replace(/\/32$/, ""), "code");
   cell(row, ban.rule);
   cell(row, "", "number");
-  cell(row, `${ban.count}.`, "number faint");
+  cell(row, number.format(ban.count), "number");
   const button = document.createElement("button");
   button.textContent = "Unban";
   button.setAttribute("aria-label", `Unban ${ban.client}`);
@@ -157,6 +157,7 @@ async function look() {
     drawPolicies(data.policies);
     drawBans(data.jail, data.now);
     show("key", false);
+    document.querySelector("main").hidden = false;
     return true;
   } catch (error) {
     state("lost", error.status === 401 ? "a key is needed" : `no data: ${error.message}`);
@@ -197,6 +198,7 @@ async function read() {
   const headers = seen === null ? {} : { "last-event-id": seen };
   const response = await ask("/admin/security/events", { headers });
   state("live", "live");
+  show("no-events", byId("events").rows.length === 0);
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {

@@ -179,6 +179,9 @@ async fn a_key_is_asked_for_before_data_and_not_before_the_page() {
         .policy(unless_open(ApiKeyPolicy::new(keys)))
         .peer(|_| Some(SocketAddr::from(([127, 0, 0, 1], 50_000)).into()))
         .build();
+    let counts = security.counts();
+    let label = counts.last().unwrap().label();
+    assert_eq!((label.layer(), label.policy()), ("api_key", "api_key"));
     let mut service = service();
     service.admin = service.admin.layer(security);
     for path in ["/metrics", "/admin/security", "/admin/security/page.js"] {

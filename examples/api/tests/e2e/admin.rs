@@ -3,7 +3,9 @@
 //! A missing tool fails the test and names its package; `PALISADE_SKIP_SYSTEM=1` skips these tests and says so.
 
 use std::{
-    env, fs,
+    env,
+    fmt::Write as _,
+    fs,
     net::{SocketAddr, TcpListener},
     path::PathBuf,
     process::Stdio,
@@ -263,11 +265,13 @@ async fn prometheus_scrapes_the_metrics_and_promtool_has_nothing_to_say() {
 
 /// Asks Prometheus until it has an answer: it starts and scrapes when it likes.
 async fn becomes(api: &Api, prometheus: SocketAddr, query: &str) -> String {
-    let query: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let mut path = String::from("/api/v1/query?query=");
+    for byte in query.bytes() {
+        let _ = write!(path, "%{byte:02X}");
+    }
     for _ in 0..300 {
         if tokio::net::TcpStream::connect(prometheus).await.is_ok() {
-            let (status, body) =
-                ask(api, prometheus, &format!("/api/v1/query?query={query}")).await;
+            let (status, body) = ask(api, prometheus, &path).await;
             if status == 200 {
                 let answer: Value = serde_json::from_slice(&body).unwrap();
                 if let Some(value) = answer["data"]["result"][0]["value"][1].as_str() {

@@ -1,4 +1,4 @@
-//! A real browser without a window, driven over the WebDriver protocol. It reaches nothing but this machine.
+//! A real browser without a window, driven over the `WebDriver` protocol. It reaches nothing but this machine.
 
 use std::{path::PathBuf, process::Stdio, time::Duration};
 
