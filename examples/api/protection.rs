@@ -11,7 +11,7 @@ use palisade::{
     host::AllowedHosts,
     https::{Hsts, Https, RedirectTarget},
     ip_filter::{IpAllowlist, IpDenylist},
-    ip_set::{IpListFile, IpListWatcher, IpSet},
+    ip_set::{IpList, IpListFile, IpListWatcher, IpSet},
     jail::{BanTime, Jail, JailBuilder, Rule, TrapPaths},
     response_headers::ResponseHeaders,
     secret::{ExposeSecret as _, SecretErrorKind, SecretLoader},
@@ -150,21 +150,27 @@ impl Parts {
         let filter = &config.ip_filter;
         if !filter.deny.is_empty() {
             self.tell(format!("denied: {}", filter.deny.join(", ")));
-            builder = builder.deny(IpDenylist::new(set("ip_filter.deny", &filter.deny)?));
+            builder = builder.deny(IpDenylist::new(IpList::new(
+                "denied",
+                set("ip_filter.deny", &filter.deny)?,
+            )));
         }
         if let Some(path) = &filter.deny_file {
             self.tell(format!("denied: whom {} lists", path.display()));
-            let file = self.file("ip_filter.deny_file", "denied", path)?;
+            let file = self.file("ip_filter.deny_file", "denied_file", path)?;
             builder = builder.deny(IpDenylist::new(file));
         }
         if !filter.allow.is_empty() {
             self.tell(format!("allowed: {} alone", filter.allow.join(", ")));
-            let allow = IpAllowlist::new(set("ip_filter.allow", &filter.allow)?);
+            let allow = IpAllowlist::new(IpList::new(
+                "allowed",
+                set("ip_filter.allow", &filter.allow)?,
+            ));
             builder = builder.allow(allow.map_err(|error| format!("ip_filter.allow: {error}"))?);
         }
         if let Some(path) = &filter.allow_file {
             self.tell(format!("allowed: whom {} lists, alone", path.display()));
-            let file = self.file("ip_filter.allow_file", "allowed", path)?;
+            let file = self.file("ip_filter.allow_file", "allowed_file", path)?;
             let allow = IpAllowlist::new(file);
             builder =
                 builder.allow(allow.map_err(|error| format!("ip_filter.allow_file: {error}"))?);
@@ -172,12 +178,7 @@ impl Parts {
         Ok(builder)
     }
 
-    fn file(
-        &mut self,
-        setting: &str,
-        name: &str,
-        path: &Path,
-    ) -> Result<palisade::ip_set::IpList, String> {
+    fn file(&mut self, setting: &str, name: &str, path: &Path) -> Result<IpList, String> {
         let file = IpListFile::open(name, path)
             .map_err(|error| format!("{setting}: {}: {error}", path.display()))?;
         let list = file.list();

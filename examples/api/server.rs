@@ -18,6 +18,7 @@ use palisade::{
     api_key::ApiKeyPolicy,
     client_ip::{ClientIpSource, PeerAddr, TlsConnection},
     ip_filter::IpAllowlist,
+    ip_set::IpList,
     jail::JailTask,
 };
 use tokio::{
@@ -141,10 +142,13 @@ fn admin_app(
     metrics: PrometheusHandle,
 ) -> Result<Router, String> {
     let allow = protection::set("admin.allow", &config.admin.allow)?;
-    let allow = IpAllowlist::new(allow).map_err(|error| format!("admin.allow: {error}"))?;
+    let allow = IpAllowlist::new(IpList::new("administration", allow))
+        .map_err(|error| format!("admin.allow: {error}"))?;
     let mut security = SecurityLayer::builder(ClientIpSource::Peer).allow(allow);
     if let Some(keys) = &protection.keys {
-        security = security.policy(admin::unless_open(ApiKeyPolicy::new(keys.clone())));
+        security = security.policy(admin::unless_open(
+            ApiKeyPolicy::new(keys.clone()).with_name("administration"),
+        ));
     }
     Ok(admin::router(&protection.layer, feed, metrics).layer(security.build()))
 }
