@@ -111,8 +111,9 @@ impl Policy for UnlessOpen {
 /// | `GET /admin/security/events` | the last events and those to come, as server-sent events |
 /// | `GET /admin/bans`, `POST /admin/bans`, `DELETE /admin/bans/{client}` | the [jail](admin_router) |
 ///
-/// The last three answer only requests for an address or `localhost`: a page of somebody else's whose name resolves to this machine is of
-/// the same origin as far as a browser can tell, and must not lift bans where no key is asked for.
+/// The last three answer only requests for an address or `localhost`, and none that a page of another origin makes: where no key is asked
+/// for, an operator's browser must not lift bans or take up readers because of what else is open in it. A page whose own name resolves to
+/// this machine is of the same origin as far as a browser can tell; the name gives it away.
 pub(crate) fn router(layer: &SecurityLayer, feed: EventFeed, metrics: PrometheusHandle) -> Router {
     let mut operator = Router::new()
         .route("/admin/security/data", get(data).with_state(layer.clone()))
@@ -123,7 +124,7 @@ pub(crate) fn router(layer: &SecurityLayer, feed: EventFeed, metrics: Prometheus
     Router::new()
         .route(METRICS, get(render).with_state(metrics))
         .merge(assets::router())
-        .merge(operator.layer(middleware::from_fn(refuse_names)))
+        .merge(operator.layer(middleware::from_fn(refuse_strangers)))
 }
 
 async fn render(State(metrics): State<PrometheusHandle>) -> Response {
@@ -187,19 +188,24 @@ fn millis(time: SystemTime) -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-async fn refuse_names(request: Request, next: Next) -> Response {
+async fn refuse_strangers(request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     let is_local = RequestHost::of(&parts)
         .is_ok_and(|it| it.is_address() || it.host().eq_ignore_ascii_case("localhost"));
     if !is_local {
         let error = "ask by address or as localhost";
-        return (
-            StatusCode::MISDIRECTED_REQUEST,
-            Json(json!({"error": error})),
-        )
-            .into_response();
+        return refuse(StatusCode::MISDIRECTED_REQUEST, error);
+    }
+    // Browsers that send it do not let pages choose it; whoever is no browser does not send it.
+    let site = parts.headers.get("sec-fetch-site");
+    if site.is_some_and(|it| it != "same-origin" && it != "none") {
+        return refuse(StatusCode::FORBIDDEN, "ask from the page itself");
     }
     next.run(Request::from_parts(parts, body)).await
+}
+
+fn refuse(status: StatusCode, error: &str) -> Response {
+    (status, Json(json!({"error": error}))).into_response()
 }
 
 #[cfg(test)]

@@ -227,6 +227,27 @@ async fn a_page_of_a_name_that_resolves_to_this_machine_is_refused() {
 }
 
 #[tokio::test]
+async fn a_page_of_another_origin_is_refused() {
+    let service = service();
+    for (site, expected) in [
+        ("cross-site", 403),
+        ("same-site", 403),
+        ("same-origin", 200),
+        ("none", 200),
+    ] {
+        for path in [
+            "/admin/security/data",
+            "/admin/security/events",
+            "/admin/bans",
+        ] {
+            let site = [("sec-fetch-site", site)];
+            let answer = service.ask("GET", path, &site).await;
+            assert_eq!(answer.status(), expected, "{path} {site:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_files_need_nothing_inline_and_nothing_from_elsewhere() {
     let service = service();
     for (path, content_type) in [
