@@ -12,7 +12,7 @@ use crate::{
         error::{ApiKeysError, Fault},
         identity::ApiKeyIdentity,
         keys::ApiKeys,
-        table::is_visible,
+        record::is_visible,
     },
     event::model::Action,
     policy::{

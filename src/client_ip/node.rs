@@ -5,7 +5,7 @@ use std::{
     str,
 };
 
-use crate::client_ip::context::UnknownReason;
+use crate::client_ip::unknown::UnknownReason;
 
 /// Parses an entry of `X-Forwarded-For` or of a header with one address, without the white space around it.
 ///

@@ -35,8 +35,7 @@ use crate::{
         limiter::RateLimiter,
         quota::SECOND,
         reservation::Reservation,
-        set::QuotaSet,
-        settings::{Costs, LegacyReset, RateLimitBuilder, Settings, StandardFields},
+        settings::{Costs, LegacyReset, Settings, StandardFields},
         store::{
             memory::{Cost, Found, Place},
             places::KeyHash,
@@ -96,17 +95,6 @@ struct Limit {
 pub struct RequestKey(KeyHash);
 
 impl RateLimit {
-    /// Creates a policy that counts by client address and puts no fields on responses.
-    #[must_use]
-    pub fn new(quotas: impl Into<QuotaSet>) -> Self {
-        Self::builder(quotas).sound()
-    }
-
-    /// Returns a builder for a policy with other settings.
-    pub fn builder(quotas: impl Into<QuotaSet>) -> RateLimitBuilder {
-        RateLimitBuilder::new(quotas.into())
-    }
-
     pub(crate) fn of(limiter: RateLimiter, settings: Settings) -> Self {
         let lean = settings.standard.is_none()
             && settings.legacy.is_none()
