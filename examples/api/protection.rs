@@ -7,11 +7,11 @@ use palisade::{
     SecurityLayer,
     api_key::{ApiKeyPolicy, ApiKeys, KeyFormat, NewApiKey},
     client_ip::{ClientIpSource, SchemeSource, TrustedProxies},
-    event::{EventSink, SharedSink},
+    event::{EventSink, FloodControl, SharedSink, TracingSink},
     host::AllowedHosts,
     https::{Hsts, Https, RedirectTarget},
     ip_filter::{IpAllowlist, IpDenylist},
-    ip_set::{IpListFile, IpListWatcher, IpSet},
+    ip_set::{IpList, IpListFile, IpListWatcher, IpSet},
     jail::{BanTime, Jail, JailBuilder, Rule, TrapPaths},
     response_headers::ResponseHeaders,
     secret::{ExposeSecret as _, SecretErrorKind, SecretLoader, SecretNotice},
@@ -26,6 +26,9 @@ use crate::{
 /// What the secret that holds the API keys is called.
 const KEYS: &str = "API_KEYS";
 
+/// How often summaries of events that are due are looked for.
+const TICK: Duration = Duration::from_secs(1);
+
 /// The layer, what can be reloaded, and a line about each part.
 #[derive(Debug)]
 pub(crate) struct Protection {
@@ -38,7 +41,7 @@ pub(crate) struct Protection {
     pub(crate) made_key: Option<NewApiKey>,
 }
 
-/// Builds the protection. Events go to the crate's default sink and to `feed`.
+/// Builds the protection. Events go through flood control to the log and to `feed`.
 ///
 /// # Errors
 ///
@@ -46,7 +49,10 @@ pub(crate) struct Protection {
 pub(crate) fn build(config: &Config, feed: impl EventSink) -> Result<Protection, String> {
     let proxies = trusted_proxies(config)?;
     let tls = tls(config)?;
-    let sink = SharedSink::new((SharedSink::default(), feed));
+    // The ticker makes the last summary of an attack come in time, although no further event calls for it.
+    let sink = SharedSink::new(FloodControl::new((TracingSink, feed)))
+        .with_ticker(TICK)
+        .map_err(|error| format!("no thread for security events: {error}"))?;
     let mut parts = Parts {
         sink: sink.clone(),
         files: Vec::new(),
@@ -55,6 +61,7 @@ pub(crate) fn build(config: &Config, feed: impl EventSink) -> Result<Protection,
     let mut builder = SecurityLayer::builder(source(config, proxies.as_ref())?)
         .without_untrusted_headers()
         .response_headers(ResponseHeaders::api())
+        .check_duration()
         .sink(sink.clone());
     parts.tell(match (config.client_ip.source, &proxies) {
         (Source::Peer, _) => {
@@ -148,21 +155,27 @@ impl Parts {
         let filter = &config.ip_filter;
         if !filter.deny.is_empty() {
             self.tell(format!("denied: {}", filter.deny.join(", ")));
-            builder = builder.deny(IpDenylist::new(set("ip_filter.deny", &filter.deny)?));
+            builder = builder.deny(IpDenylist::new(IpList::new(
+                "denied",
+                set("ip_filter.deny", &filter.deny)?,
+            )));
         }
         if let Some(path) = &filter.deny_file {
             self.tell(format!("denied: whom {} lists", path.display()));
-            let file = self.file("ip_filter.deny_file", "denied", path)?;
+            let file = self.file("ip_filter.deny_file", "denied_file", path)?;
             builder = builder.deny(IpDenylist::new(file));
         }
         if !filter.allow.is_empty() {
             self.tell(format!("allowed: {} alone", filter.allow.join(", ")));
-            let allow = IpAllowlist::new(set("ip_filter.allow", &filter.allow)?);
+            let allow = IpAllowlist::new(IpList::new(
+                "allowed",
+                set("ip_filter.allow", &filter.allow)?,
+            ));
             builder = builder.allow(allow.map_err(|error| format!("ip_filter.allow: {error}"))?);
         }
         if let Some(path) = &filter.allow_file {
             self.tell(format!("allowed: whom {} lists, alone", path.display()));
-            let file = self.file("ip_filter.allow_file", "allowed", path)?;
+            let file = self.file("ip_filter.allow_file", "allowed_file", path)?;
             let allow = IpAllowlist::new(file);
             builder =
                 builder.allow(allow.map_err(|error| format!("ip_filter.allow_file: {error}"))?);
@@ -170,12 +183,7 @@ impl Parts {
         Ok(builder)
     }
 
-    fn file(
-        &mut self,
-        setting: &str,
-        name: &str,
-        path: &Path,
-    ) -> Result<palisade::ip_set::IpList, String> {
+    fn file(&mut self, setting: &str, name: &str, path: &Path) -> Result<IpList, String> {
         let file = IpListFile::open(name, path)
             .map_err(|error| format!("{setting}: {}: {error}", path.display()))?
             .with_sink(self.sink.clone());
