@@ -35,6 +35,7 @@ mod ip_set;
 #[cfg(feature = "jail")]
 mod jail;
 mod layout;
+#[cfg(feature = "axum")]
 mod nginx;
 #[cfg(feature = "proxy-protocol")]
 mod proxy_protocol;

@@ -188,14 +188,15 @@ const _: () = assert!(MAX_QUOTAS > 0);
 
 #[cfg(test)]
 mod tests {
-    use std::hash::{BuildHasher, RandomState};
+    use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
     use super::*;
 
     #[track_caller]
     fn check(width: usize, keys: u64, places: usize) {
         let mut table = Places::new(places, width);
-        let state = RandomState::new();
+        // Not random: at this load one table in many has a key without a place, which is for the overflow rows and not for this test.
+        let state = BuildHasherDefault::<DefaultHasher>::default();
         let hash = |it: u64| KeyHash::new(state.hash_one(it));
         for key in 0..keys {
             match table.seat(hash(key), 0) {

@@ -5,9 +5,9 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use palisade::{
-    client_ip::{ClientContext, ClientIpLayer, ClientIpSource, SchemeSource},
+    client_ip::{ClientIpLayer, ClientIpSource, SchemeSource},
     event::SecurityEvent,
     ip_set::IpList,
 };
@@ -144,7 +144,7 @@ async fn handlers_can_ask() {
     use axum::{Router, body::Body, routing::get};
     use palisade::client_ip::ClientIp;
 
-    let handler = async |client: ClientIp, context: ClientContext| {
+    let handler = async |client: ClientIp, context: palisade::client_ip::ClientContext| {
         format!(
             "{client} over {}",
             context.scheme().map_or("?", |it| it.scheme().as_str())
@@ -171,7 +171,7 @@ async fn handlers_can_ask() {
     assert_eq!(body, "203.0.113.7 over https");
 
     let response = router.oneshot(request()).await.unwrap();
-    assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(response.status(), http::StatusCode::INTERNAL_SERVER_ERROR);
 }
 
 /// Case C15: what a client sent is never sent back.
