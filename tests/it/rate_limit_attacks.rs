@@ -1,0 +1,68 @@
+//! What clients try in order to get more than their quota.
+
+use std::convert::Infallible;
+
+use http::{Request, Response, StatusCode};
+use palisade::{
+    client_ip::{ClientContext, ClientIp},
+    clock::ManualClock,
+    enforce::EnforceLayer,
+    policy::PolicySet,
+    rate_limit::{Quota, RateLimit, RateLimitBuilder, RateLimitKey},
+};
+use tower::{Layer, ServiceExt, service_fn};
+
+/// A limit, and the clock of all that is around it.
+struct Bench {
+    clock: ManualClock,
+    limit: RateLimit,
+}
+
+fn bench(quota: Quota, set: impl FnOnce(RateLimitBuilder) -> RateLimitBuilder) -> Bench {
+    let clock = ManualClock::new();
+    let builder = RateLimit::builder(quota).max_keys(100).clock(clock.clone());
+    let limit = set(builder).build().unwrap();
+    Bench { clock, limit }
+}
+
+impl Bench {
+    /// Sends a request through the limit, and through policies of another layer further in.
+    async fn call(&self, further_in: impl PolicySet, request: Request<()>) -> StatusCode {
+        let handler = service_fn(|_: Request<()>| async {
+            Ok::<_, Infallible>(Response::new(String::new()))
+        });
+        let service = EnforceLayer::new(self.limit.clone())
+            .with_clock(self.clock.clone())
+            .layer(EnforceLayer::new(further_in).layer(handler));
+        service.oneshot(request).await.unwrap().status()
+    }
+}
+
+const CLIENT: &str = "203.0.113.7";
+
+fn request(method: &str) -> Request<()> {
+    let client = ClientIp::Known(CLIENT.parse().unwrap());
+    Request::builder()
+        .method(method)
+        .extension(ClientContext::new(client, None))
+        .body(())
+        .unwrap()
+}
+
+#[tokio::test]
+async fn invented_methods_do_not_have_quotas_of_their_own() {
+    let bench = bench(Quota::per_hour(1), |it| {
+        it.key(RateLimitKey::client_ip().and(RateLimitKey::method()))
+    });
+    for (method, expected) in [
+        ("GET", 200),
+        ("GET", 429),
+        ("POST", 200),
+        ("GETS", 200),
+        ("GETT", 429),
+        ("get", 429),
+    ] {
+        let status = bench.call((), request(method)).await;
+        assert_eq!(status, expected, "{method}");
+    }
+}
