@@ -126,6 +126,9 @@ impl RateLimitBuilder {
 
     /// Gives some requests other quotas, as by what their tenants pay for. Nothing means the quotas of the limit.
     ///
+    /// What a key spends of one tier is counted apart from what it spends of another: a client that can choose between tiers has all of them,
+    /// and none of them comes back by going to another.
+    ///
     /// Where they are more than those of the limit, [`width`](Self::width) must make room for them; else they are refused.
     pub fn tiers(
         mut self,

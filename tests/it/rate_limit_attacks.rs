@@ -8,7 +8,7 @@ use palisade::{
     clock::ManualClock,
     enforce::EnforceLayer,
     policy::PolicySet,
-    rate_limit::{Quota, RateLimit, RateLimitBuilder, RateLimitKey},
+    rate_limit::{Quota, QuotaSet, RateLimit, RateLimitBuilder, RateLimitKey},
 };
 use tower::{Layer, ServiceExt, service_fn};
 
@@ -47,6 +47,24 @@ fn request(method: &str) -> Request<()> {
         .extension(ClientContext::new(client, None))
         .body(())
         .unwrap()
+}
+
+#[tokio::test]
+async fn going_to_a_smaller_tier_and_back_does_not_give_a_spent_quota_back() {
+    let paid = QuotaSet::from(Quota::per_hour(10));
+    let bench = bench(Quota::per_second(1), |it| {
+        it.tiers(move |head| head.headers().contains_key("x-paid").then(|| paid.clone()))
+    });
+    let mut admitted = 0;
+    for _ in 0..3 {
+        for _ in 0..20 {
+            let mut request = request("GET");
+            request.headers_mut().insert("x-paid", "1".parse().unwrap());
+            admitted += u32::from(bench.call((), request).await == 200);
+        }
+        bench.call((), request("GET")).await;
+    }
+    assert_eq!(admitted, 10);
 }
 
 #[tokio::test]
