@@ -7,10 +7,13 @@ use palisade::{
     client_ip::{ClientContext, ClientIp},
     clock::ManualClock,
     enforce::EnforceLayer,
-    policy::PolicySet,
+    event::Action,
+    policy::{Check, PolicySet, Rejection, RequestHead},
     rate_limit::{Quota, QuotaSet, RateLimit, RateLimitBuilder, RateLimitKey},
 };
 use tower::{Layer, ServiceExt, service_fn};
+
+use crate::support::FnPolicy;
 
 /// A limit, and the clock of all that is around it.
 struct Bench {
@@ -35,6 +38,11 @@ impl Bench {
             .with_clock(self.clock.clone())
             .layer(EnforceLayer::new(further_in).layer(handler));
         service.oneshot(request).await.unwrap().status()
+    }
+
+    fn remaining(&self) -> u32 {
+        let key = self.limit.client_key(CLIENT.parse().unwrap()).unwrap();
+        self.limit.peek(key).remaining()
     }
 }
 
@@ -65,6 +73,39 @@ async fn going_to_a_smaller_tier_and_back_does_not_give_a_spent_quota_back() {
         bench.call((), request("GET")).await;
     }
     assert_eq!(admitted, 10);
+}
+
+#[tokio::test]
+async fn failures_in_the_disguise_of_grpc_are_counted_as_failures() {
+    // An inner layer's refusal of a gRPC request has status 200, and `grpc-status` says the rest.
+    let wrong_key = || {
+        FnPolicy(|_: &RequestHead<'_>| {
+            let reason = "the API key is not valid";
+            Check::reject(Rejection::new(
+                Action::ApiKeyRejected,
+                StatusCode::UNAUTHORIZED,
+                reason,
+            ))
+        })
+    };
+    let disguised = || {
+        let mut request = request("GET");
+        let grpc = "application/grpc".parse().unwrap();
+        request.headers_mut().insert("content-type", grpc);
+        request
+    };
+    let failures = bench(Quota::per_hour(2), RateLimitBuilder::count_failures_only);
+    for left in [1, 0] {
+        assert_eq!(failures.call(wrong_key(), disguised()).await, 200);
+        assert_eq!(failures.remaining(), left);
+    }
+    assert_eq!(failures.call(wrong_key(), request("GET")).await, 429);
+
+    let successes = bench(Quota::per_hour(2), RateLimitBuilder::count_successes_only);
+    assert_eq!(successes.call(wrong_key(), disguised()).await, 200);
+    assert_eq!(successes.remaining(), 2);
+    assert_eq!(successes.call((), disguised()).await, 200);
+    assert_eq!(successes.remaining(), 1);
 }
 
 #[tokio::test]
