@@ -21,14 +21,17 @@
 //!
 //! # Overview
 //!
-//! - [`SecurityLayer`] is all of it as one layer, in the right order.
-//! - [`client_ip`] finds out who is calling, and believes nobody it was not told to believe.
-//! - [`rate_limit`] limits how often a client may come (feature `rate-limit`, a default).
+//! - [`SecurityLayer`] is all of it as one layer, in the right order: see [`security`].
+//! - [`client_ip`] finds out who is calling, and believes nobody it was not told to believe; [`proxy_protocol`] does so for load balancers
+//!   that speak it.
+//! - [`ip_filter`] lets in, or keeps out, by [sets of addresses](ip_set) that can be reloaded; [`jail`] bans by itself.
+//! - [`rate_limit`] limits how often a client may come, and [`in_flight`] how often at the same time.
 //! - [`https`] lets no plain text in, or redirects it, and keeps browsers with HTTPS; [`host`] refuses requests for hosts that are not
 //!   served; [`response_headers`] puts security headers on every response.
+//! - [`secret`] loads secrets, wipes and rotates them; [`api_key`] lets in whoever presents a key.
 //! - [`policy`] is what a protection is: a decision about the head of a request. Write your own, and
 //!   [`EnforceLayer`](enforce::EnforceLayer) carries it out.
-//! - [`event`] tells what was refused, whom, and why; [`respond`] how a refusal looks.
+//! - [`event`] tells what was refused, whom, and why; [`metrics`] counts it; [`respond`] is how a refusal looks.
 //!
 //! Every part is also a layer of its own, for axum, `ServiceBuilder`, hyper and tonic, with any body and any error type.
 //!
@@ -42,9 +45,19 @@
 //! | feature | default | adds |
 //! |---|---|---|
 //! | `axum` | | the peer from `ConnectInfo`; extractors |
+//! | `flood-control` | by `tracing` | [`FloodControl`](event::FloodControl) of security events |
+//! | `in-flight` | | [`in_flight`] |
+//! | `jail` | | [`jail`] |
+//! | `jail-admin` | | the jail's [router](jail::admin_router) for administrators |
+//! | `metrics` | | counters through the `metrics` facade; [counts](SecurityLayer::counts) need no feature |
+//! | `privacy` | | [keyed addresses](event::AddressPrivacy) in events |
+//! | `proxy-protocol` | | [`proxy_protocol`] |
 //! | `rate-limit` | yes | [`rate_limit`]: governor's arithmetic |
+//! | `secrets` | | [`secret`] and [`api_key`] |
+//! | `tokio` | | tasks that reload secrets and save bans |
 //! | `tonic` | | the peer from tonic's `TcpConnectInfo` |
 //! | `tracing` | yes | [`TracingSink`](event::TracingSink), the default sink |
+//! | `tracing-subscriber` | | [`EcsLayer`](event::EcsLayer), which writes ECS JSON lines |
 //!
 //! # Layout
 //!
@@ -52,12 +65,18 @@
 //!
 //! | floor | what |
 //! |---|---|
-//! | ground | [`clock`], [`event`], [`ip_set`], [`client_ip`] |
-//! | 2 | [`policy`]: policy, decision, rejection, receipt, composition |
-//! | 3 | [`respond`] |
-//! | 4 | [`enforce`]: the one gate service of the crate |
-//! | 5 | [`host`], [`https`], [`rate_limit`], [`response_headers`] |
-//! | 6 | [`security`]: the facade, the one place that knows the order |
+//! | 1 | [`clock`], [`metrics`] |
+//! | 2 | [`event`] |
+//! | 3 | [`ip_set`] |
+//! | 4 | [`client_ip`]; [`secret`], which knows none of the others but the clock |
+//! | 5 | [`policy`]: policy, decision, rejection, receipt, composition |
+//! | 6 | [`respond`] |
+//! | 7 | [`enforce`]: the one gate service of the crate |
+//! | 8 | [`api_key`], [`host`], [`ip_filter`], [`jail`], [`proxy_protocol`], [`rate_limit`], [`response_headers`] |
+//! | 9 | [`https`], which redirects to hosts; [`in_flight`], which has the limiter's keys |
+//! | 10 | [`security`]: the facade, the one place that knows the order |
+//!
+//! A test holds the crate to these floors, and to no two files that import each other.
 //!
 //! What must never be: no policy and nothing under it knows tower. Only [`Enforce`](enforce::Enforce), the client-address service, the one for
 //! [response headers](response_headers) and

@@ -20,7 +20,7 @@ for arg in "$@"; do
 done
 
 # Commands the tests call, and the Debian package each comes from.
-needed=(cc:gcc fail2ban-client:fail2ban jq:jq nginx:nginx-light pkg-config:pkg-config promtool:prometheus rsyslogd:rsyslog)
+needed=(cc:gcc chromedriver:chromium-driver chromium:chromium fail2ban-client:fail2ban jq:jq nginx:nginx-light pkg-config:pkg-config promtool:prometheus rsyslogd:rsyslog)
 
 say() { printf '\n== %s\n' "$*"; }
 
@@ -105,7 +105,7 @@ cargo clippy --workspace --all-targets --all-features -- -D warnings
 cargo clippy -p palisade --all-targets -- -D warnings
 cargo clippy -p palisade --all-targets --no-default-features -- -D warnings
 for feature in $(features); do
-  cargo clippy -p palisade --no-default-features --features "$feature" -- -D warnings
+  cargo clippy -p palisade --lib --no-default-features --features "$feature" -- -D warnings
 done
 
 say "the promised Rust version"
@@ -127,5 +127,16 @@ RUSTDOCFLAGS="-D warnings" cargo doc -p palisade --no-deps --all-features
 say "examples and benches build"
 cargo build --workspace --examples --all-features
 cargo bench --workspace --all-features --no-run
+
+# Dev-dependencies bring features along that users do not have: the library must build without them.
+say "the library alone, each feature"
+for feature in $(features); do
+  cargo check --quiet -p palisade --lib --no-default-features --features "$feature"
+done
+cargo check --quiet -p palisade --lib --no-default-features
+cargo check --quiet -p palisade --lib --all-features
+
+say "the container"
+tests/container/run.sh
 
 say "everything passed"

@@ -76,9 +76,11 @@ fn run(args: &Args) -> Result<ExitCode, Failure> {
         Command::Help | Command::NewKey | Command::Serve => {
             logs::start(&config.log);
             let feed = admin::EventFeed::default();
+            // Before anything that counts is made.
+            let metrics = admin::install_metrics().map_err(Failure::Runtime)?;
             let protection =
                 protection::build(&config, feed.clone()).map_err(Failure::Configuration)?;
-            runtime.block_on(server::serve(config, protection, feed))?;
+            runtime.block_on(server::serve(config, protection, feed, metrics))?;
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -7,15 +7,15 @@ use palisade::{
     SecurityLayer,
     api_key::{ApiKeyPolicy, ApiKeys, KeyFormat, NewApiKey},
     client_ip::{ClientIpSource, SchemeSource, TrustedProxies},
-    event::{EventSink, SharedSink},
+    event::{EventSink, FloodControl, SharedSink, TracingSink},
     host::AllowedHosts,
     https::{Hsts, Https, RedirectTarget},
     ip_filter::{IpAllowlist, IpDenylist},
-    ip_set::{IpListFile, IpListWatcher, IpSet},
+    ip_set::{IpList, IpListFile, IpListWatcher, IpSet},
     jail::{BanTime, Jail, JailBuilder, Rule, TrapPaths},
     response_headers::ResponseHeaders,
-    secret::{ExposeSecret as _, SecretErrorKind, SecretLoader},
-    security::SecurityBuilder,
+    secret::{ExposeSecret as _, SecretErrorKind, SecretLoader, SecretNotice},
+    security::{SecurityBuilder, secret_events},
 };
 
 use crate::{
@@ -25,6 +25,9 @@ use crate::{
 
 /// What the secret that holds the API keys is called.
 const KEYS: &str = "API_KEYS";
+
+/// How often summaries of events that are due are looked for.
+const TICK: Duration = Duration::from_secs(1);
 
 /// The layer, what can be reloaded, and a line about each part.
 #[derive(Debug)]
@@ -38,7 +41,7 @@ pub(crate) struct Protection {
     pub(crate) made_key: Option<NewApiKey>,
 }
 
-/// Builds the protection. Events go to the crate's default sink and to `feed`.
+/// Builds the protection. Events go through flood control to the log and to `feed`.
 ///
 /// # Errors
 ///
@@ -46,11 +49,20 @@ pub(crate) struct Protection {
 pub(crate) fn build(config: &Config, feed: impl EventSink) -> Result<Protection, String> {
     let proxies = trusted_proxies(config)?;
     let tls = tls(config)?;
-    let mut parts = Parts::default();
+    // The ticker makes the last summary of an attack come in time, although no further event calls for it.
+    let sink = SharedSink::new(FloodControl::new((TracingSink, feed)))
+        .with_ticker(TICK)
+        .map_err(|error| format!("no thread for security events: {error}"))?;
+    let mut parts = Parts {
+        sink: sink.clone(),
+        files: Vec::new(),
+        summary: Vec::new(),
+    };
     let mut builder = SecurityLayer::builder(source(config, proxies.as_ref())?)
         .without_untrusted_headers()
         .response_headers(ResponseHeaders::api())
-        .sink((SharedSink::default(), feed));
+        .check_duration()
+        .sink(sink.clone());
     parts.tell(match (config.client_ip.source, &proxies) {
         (Source::Peer, _) => {
             "client address: the peer of the connection; forwarding headers are ignored".into()
@@ -73,7 +85,7 @@ pub(crate) fn build(config: &Config, feed: impl EventSink) -> Result<Protection,
         .map(ToString::to_string)
         .collect();
     parts.tell(format!("rate limit per client: {}", quotas.join(" and ")));
-    let (keys, made_key) = keys(config)?;
+    let (keys, made_key) = keys(config, sink)?;
     if let Some(keys) = &keys {
         parts.tell(format!("API keys: {} valid", keys.count()));
         builder = builder.api_keys(ApiKeyPolicy::new(keys.clone()));
@@ -100,8 +112,9 @@ pub(crate) fn build(config: &Config, feed: impl EventSink) -> Result<Protection,
     })
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Parts {
+    sink: SharedSink,
     files: Vec<IpListFile>,
     summary: Vec<String>,
 }
@@ -142,21 +155,27 @@ impl Parts {
         let filter = &config.ip_filter;
         if !filter.deny.is_empty() {
             self.tell(format!("denied: {}", filter.deny.join(", ")));
-            builder = builder.deny(IpDenylist::new(set("ip_filter.deny", &filter.deny)?));
+            builder = builder.deny(IpDenylist::new(IpList::new(
+                "denied",
+                set("ip_filter.deny", &filter.deny)?,
+            )));
         }
         if let Some(path) = &filter.deny_file {
             self.tell(format!("denied: whom {} lists", path.display()));
-            let file = self.file("ip_filter.deny_file", "denied", path)?;
+            let file = self.file("ip_filter.deny_file", "denied_file", path)?;
             builder = builder.deny(IpDenylist::new(file));
         }
         if !filter.allow.is_empty() {
             self.tell(format!("allowed: {} alone", filter.allow.join(", ")));
-            let allow = IpAllowlist::new(set("ip_filter.allow", &filter.allow)?);
+            let allow = IpAllowlist::new(IpList::new(
+                "allowed",
+                set("ip_filter.allow", &filter.allow)?,
+            ));
             builder = builder.allow(allow.map_err(|error| format!("ip_filter.allow: {error}"))?);
         }
         if let Some(path) = &filter.allow_file {
             self.tell(format!("allowed: whom {} lists, alone", path.display()));
-            let file = self.file("ip_filter.allow_file", "allowed", path)?;
+            let file = self.file("ip_filter.allow_file", "allowed_file", path)?;
             let allow = IpAllowlist::new(file);
             builder =
                 builder.allow(allow.map_err(|error| format!("ip_filter.allow_file: {error}"))?);
@@ -164,14 +183,10 @@ impl Parts {
         Ok(builder)
     }
 
-    fn file(
-        &mut self,
-        setting: &str,
-        name: &str,
-        path: &Path,
-    ) -> Result<palisade::ip_set::IpList, String> {
+    fn file(&mut self, setting: &str, name: &str, path: &Path) -> Result<IpList, String> {
         let file = IpListFile::open(name, path)
-            .map_err(|error| format!("{setting}: {}: {error}", path.display()))?;
+            .map_err(|error| format!("{setting}: {}: {error}", path.display()))?
+            .with_sink(self.sink.clone());
         let list = file.list();
         self.files.push(file);
         Ok(list)
@@ -335,11 +350,18 @@ fn tls(config: &Config) -> Result<Option<Tls>, String> {
 }
 
 /// Loads the API keys; makes one where there is none and nobody but this machine can come.
-fn keys(config: &Config) -> Result<(Option<ApiKeys>, Option<NewApiKey>), String> {
+fn keys(config: &Config, sink: SharedSink) -> Result<(Option<ApiKeys>, Option<NewApiKey>), String> {
     if !config.api_keys.required {
         return Ok((None, None));
     }
-    let request = SecretLoader::new().secret(KEYS);
+    let tell = secret_events(sink);
+    let request = SecretLoader::new()
+        .with_observer(move |notice| match notice {
+            // Whether a secret that there is not is an error is decided below.
+            SecretNotice::LoadFailed { error } if error.kind() == SecretErrorKind::Missing => {}
+            notice => tell(notice),
+        })
+        .secret(KEYS);
     match ApiKeys::load(&request, KeyFormat::Json) {
         Ok(keys) => Ok((Some(keys), None)),
         Err(error) if error.kind() == SecretErrorKind::Missing => {

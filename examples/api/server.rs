@@ -12,11 +12,13 @@ use hyper_util::{
     },
     service::TowerToHyperService,
 };
+use metrics_exporter_prometheus::PrometheusHandle;
 use palisade::{
     SecurityLayer,
     api_key::ApiKeyPolicy,
     client_ip::{ClientIpSource, PeerAddr, TlsConnection},
     ip_filter::IpAllowlist,
+    ip_set::IpList,
     jail::JailTask,
 };
 use tokio::{
@@ -48,6 +50,7 @@ pub(crate) async fn serve(
     config: Config,
     protection: Protection,
     feed: EventFeed,
+    metrics: PrometheusHandle,
 ) -> Result<(), Failure> {
     let main = bind("server.listen", "API__SERVER__LISTEN", config.server.listen).await?;
     let plain = match config.tls.plain_listen {
@@ -80,7 +83,8 @@ pub(crate) async fn serve(
         tokio::spawn(listener.run(stopped.clone(), Arc::clone(&graceful)));
     };
     if let Some(admin) = admin {
-        let app = admin_app(&config, &protection, feed).map_err(Failure::Configuration)?;
+        let app = admin_app(&config, &protection, feed.clone(), metrics)
+            .map_err(Failure::Configuration)?;
         listen(
             admin,
             None,
@@ -101,6 +105,7 @@ pub(crate) async fn serve(
     }
 
     ready.stop();
+    feed.end();
     let _ = stop.send(true);
     // Until every listener is closed: whoever comes now is to be told at once.
     stop.closed().await;
@@ -130,14 +135,22 @@ async fn bind(setting: &str, variable: &str, addr: SocketAddr) -> Result<TcpList
 }
 
 /// The router of the listener for administration: few may come, and none without a key where there are keys.
-fn admin_app(config: &Config, protection: &Protection, feed: EventFeed) -> Result<Router, String> {
+fn admin_app(
+    config: &Config,
+    protection: &Protection,
+    feed: EventFeed,
+    metrics: PrometheusHandle,
+) -> Result<Router, String> {
     let allow = protection::set("admin.allow", &config.admin.allow)?;
-    let allow = IpAllowlist::new(allow).map_err(|error| format!("admin.allow: {error}"))?;
+    let allow = IpAllowlist::new(IpList::new("administration", allow))
+        .map_err(|error| format!("admin.allow: {error}"))?;
     let mut security = SecurityLayer::builder(ClientIpSource::Peer).allow(allow);
     if let Some(keys) = &protection.keys {
-        security = security.policy(admin::unless_open(ApiKeyPolicy::new(keys.clone())));
+        security = security.policy(admin::unless_open(
+            ApiKeyPolicy::new(keys.clone()).with_name("administration"),
+        ));
     }
-    Ok(admin::router(&protection.layer, feed).layer(security.build()))
+    Ok(admin::router(&protection.layer, feed, metrics).layer(security.build()))
 }
 
 /// What runs beside the requests, and ends when this is dropped.

@@ -8,7 +8,8 @@ use crate::{
     api_key::{
         error::ApiKeysError,
         identity::ApiKeyIdentity,
-        parse::{KeyFormat, Record},
+        parse::KeyFormat,
+        record::Record,
         table::{Entry, Table},
     },
     clock::{Clock, MonotonicClock},

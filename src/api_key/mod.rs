@@ -58,6 +58,7 @@ pub(crate) mod keys;
 pub(crate) mod layer;
 pub(crate) mod parse;
 pub(crate) mod policy;
+pub(crate) mod record;
 pub(crate) mod table;
 
 #[cfg(feature = "axum")]

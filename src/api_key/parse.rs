@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::{
     api_key::{
         error::Fault,
-        table::{MAX_KEY_LEN, is_visible},
+        record::{MAX_KEY_LEN, Record, is_visible},
     },
     secret::digest::SecretDigest,
 };
@@ -50,26 +50,6 @@ impl KeyFormat {
                 .map_err(|_| Fault::Toml),
         }
         .and_then(checked)
-    }
-}
-
-/// An id with its keys.
-pub(crate) struct Record {
-    pub(crate) id: String,
-    pub(crate) digests: Vec<SecretDigest>,
-    pub(crate) scopes: Vec<String>,
-    /// Whether one of its keys is none. It is told of later, for what a parser is told it quotes.
-    is_bad: bool,
-}
-
-impl Record {
-    pub(crate) fn single(id: &str, digest: SecretDigest) -> Self {
-        Self {
-            id: id.to_owned(),
-            digests: vec![digest],
-            scopes: Vec::new(),
-            is_bad: false,
-        }
     }
 }
 

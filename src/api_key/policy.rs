@@ -12,7 +12,7 @@ use crate::{
         error::{ApiKeysError, Fault},
         identity::ApiKeyIdentity,
         keys::ApiKeys,
-        table::is_visible,
+        record::is_visible,
     },
     event::model::Action,
     policy::{
@@ -20,6 +20,7 @@ use crate::{
         decision::{Check, Decision},
         fields::FieldMode,
         head::RequestHead,
+        label::PolicyLabel,
         notice::Notice,
         rejection::Rejection,
         set::Policy,
@@ -127,6 +128,10 @@ impl ApiKeyPolicy {
 }
 
 impl Policy for ApiKeyPolicy {
+    fn label(&self) -> PolicyLabel {
+        PolicyLabel::named("api_key", &self.name)
+    }
+
     fn check(&self, request: &RequestHead<'_>) -> Check {
         let key = match self.presented(request.headers()) {
             Presented::Key(key) => key,
@@ -186,6 +191,10 @@ impl RequireScope {
 }
 
 impl Policy for RequireScope {
+    fn label(&self) -> PolicyLabel {
+        PolicyLabel::named("api_key", &self.name)
+    }
+
     fn check(&self, request: &RequestHead<'_>) -> Check {
         match ApiKeyIdentity::of(request.parts()) {
             Some(identity) if identity.has_scope(&self.scope) => Check::admit(),

@@ -8,12 +8,13 @@ use std::{
 };
 
 use crate::{
-    api_key::{error::Fault, identity::ApiKeyIdentity, parse::Record},
+    api_key::{
+        error::Fault,
+        identity::ApiKeyIdentity,
+        record::{MAX_KEY_LEN, Record, is_visible},
+    },
     secret::digest::SecretDigest,
 };
-
-/// The longest key, so that a client cannot have much hashed.
-pub(crate) const MAX_KEY_LEN: usize = 512;
 
 /// How long a previous key is not told of again.
 const QUIET: Duration = Duration::from_secs(60);
@@ -140,9 +141,4 @@ impl Hasher for OwnHash {
             self.0 = u64::from_le_bytes(*first);
         }
     }
-}
-
-/// Visible ASCII: what can stand in a header field and in a log without harm.
-pub(crate) fn is_visible(text: &str) -> bool {
-    matches!(text.len(), 1..=128) && text.bytes().all(|c| c.is_ascii_graphic())
 }

@@ -7,7 +7,7 @@ use http::{
     header::{self, FORWARDED},
 };
 
-use crate::client_ip::{context::UnknownReason, node::parse_node};
+use crate::client_ip::{node::parse_node, unknown::UnknownReason};
 
 /// The elements of `Forwarded` lines: the last line first, and each line from its right end. Empty elements are left out.
 ///

@@ -113,16 +113,18 @@ pub(crate) mod proxies;
 mod resolve;
 pub(crate) mod scheme;
 pub(crate) mod source;
+pub(crate) mod unknown;
 mod walk;
 mod x_forwarded_for;
 
 #[cfg(feature = "axum")]
 pub use self::extract::MissingClientContext;
 pub use self::{
-    context::{ClientContext, ClientIp, UnknownClient, UnknownReason},
+    context::{ClientContext, ClientIp},
     layer::{ClientIpLayer, ResolveClientIp},
     peer::{PeerAddr, PeerSource},
     proxies::{TrustedProxies, TrustedProxiesError},
     scheme::{ResolvedScheme, SchemeOrigin, SchemeSource, TlsConnection},
     source::ClientIpSource,
+    unknown::{UnknownClient, UnknownReason},
 };

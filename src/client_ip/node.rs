@@ -5,7 +5,7 @@ use std::{
     str,
 };
 
-use crate::client_ip::context::UnknownReason;
+use crate::client_ip::unknown::UnknownReason;
 
 /// Parses an entry of `X-Forwarded-For` or of a header with one address, without the white space around it.
 ///
@@ -56,7 +56,7 @@ fn parse(entry: &[u8], is_port: fn(&[u8]) -> bool) -> Result<IpAddr, UnknownReas
     canonical(addr.ok_or(UnknownReason::Malformed)?)
 }
 
-/// Parses dotted decimals exactly as the standard library does, which takes only text and thrice the instructions.
+/// Parses dotted decimals exactly as the standard library does, which takes only text.
 fn parse_ipv4(entry: &[u8]) -> Option<Ipv4Addr> {
     let (mut bits, mut octet, mut digits, mut dots) = (0_u32, 0_u32, 0_u32, 0_u32);
     for byte in entry {

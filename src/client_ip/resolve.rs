@@ -4,11 +4,12 @@ use http::{HeaderMap, HeaderName, header::USER_AGENT, request::Parts};
 
 use crate::{
     client_ip::{
-        context::{ClientContext, ClientIp, UnknownReason},
+        context::{ClientContext, ClientIp},
         peer::{PeerAddr, PeerSource},
         proxies::TrustedProxies,
         scheme::{SchemeOrigin, SchemeSource},
         source::ClientIpSource,
+        unknown::UnknownReason,
     },
     event::{
         model::{Action, SecurityEvent},

@@ -6,11 +6,12 @@ use http::{HeaderMap, HeaderName};
 
 use crate::{
     client_ip::{
-        context::{ClientIp, UnknownReason},
+        context::ClientIp,
         forwarded::{Element, ElementsFromRight},
         node::{parse_addr, parse_viewer_address},
         peer::PeerAddr,
         proxies::{Rules, TrustedProxies, Vouching},
+        unknown::UnknownReason,
         x_forwarded_for::FromRight,
     },
     ip_set::set::IpSet,

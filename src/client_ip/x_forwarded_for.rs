@@ -4,7 +4,7 @@ use std::iter::Rev;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use crate::client_ip::context::UnknownReason;
+use crate::client_ip::unknown::UnknownReason;
 
 /// The entries of comma-separated header lines: the last line first, and each line from its right end.
 ///

@@ -58,6 +58,7 @@ pub(crate) mod address_key;
 #[cfg(feature = "flood-control")]
 pub(crate) mod budget;
 pub(crate) mod channel;
+pub(crate) mod default_sink;
 pub(crate) mod ecs;
 #[cfg(feature = "tracing-subscriber")]
 pub(crate) mod ecs_layer;

@@ -13,7 +13,6 @@ use ipnet::IpNet;
 use crate::event::{
     address::EventAddress,
     fingerprint::Fingerprint,
-    owasp,
     sanitize::{sanitize, sanitize_bytes},
 };
 
@@ -546,12 +545,6 @@ impl<'a> SecurityEvent<'a> {
     #[must_use]
     pub fn suppressed(&self) -> Option<Action> {
         self.suppressed
-    }
-
-    /// Returns the name in the OWASP logging vocabulary with its arguments, where there is one.
-    #[must_use]
-    pub fn owasp(&self) -> Option<String> {
-        owasp::name(self)
     }
 
     /// Returns the ECS `event.type` values: what was only observed was not denied.

@@ -4,10 +4,18 @@ use std::borrow::Cow;
 
 use crate::event::{model::SecurityEvent, schema::Arguments};
 
+impl SecurityEvent<'_> {
+    /// Returns the name in the OWASP logging vocabulary with its arguments, where there is one.
+    #[must_use]
+    pub fn owasp(&self) -> Option<String> {
+        name(self)
+    }
+}
+
 /// Returns the name of an event with its arguments. Text that the client chose comes last: it may contain commas.
 ///
 /// The vocabulary's limit argument of `excess_rate_limit_exceeded` is left out: an event names the policy instead, in its own field.
-pub(crate) fn name(event: &SecurityEvent<'_>) -> Option<String> {
+fn name(event: &SecurityEvent<'_>) -> Option<String> {
     let (name, arguments) = event.action().schema().owasp?;
     let client = || {
         event

@@ -236,16 +236,6 @@ impl EventSink for SharedSink {
     }
 }
 
-impl Default for SharedSink {
-    fn default() -> Self {
-        #[cfg(feature = "tracing")]
-        let sink = crate::event::flood::FloodControl::new(crate::event::tracing::TracingSink);
-        #[cfg(not(feature = "tracing"))]
-        let sink = NullSink;
-        Self::new(sink)
-    }
-}
-
 impl fmt::Debug for SharedSink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SharedSink")

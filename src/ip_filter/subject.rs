@@ -5,10 +5,7 @@ use std::net::IpAddr;
 use http::StatusCode;
 
 use crate::{
-    client_ip::{
-        context::{ClientIp, UnknownReason},
-        peer::PeerAddr,
-    },
+    client_ip::{context::ClientIp, peer::PeerAddr, unknown::UnknownReason},
     event::model::Action,
     policy::{head::RequestHead, rejection::Rejection},
 };

@@ -31,6 +31,13 @@ pub enum HostBits {
     Refuse,
 }
 
+impl IpSet {
+    /// Starts a set that is put together out of texts, networks and other sets.
+    pub fn builder() -> IpSetBuilder {
+        IpSetBuilder::default()
+    }
+}
+
 impl IpSetBuilder {
     /// Chooses what to do with entries that have bits set behind their prefix. The default is [`HostBits::Mask`].
     pub fn with_host_bits(mut self, host_bits: HostBits) -> Self {

@@ -8,7 +8,7 @@ use std::{
 
 use ipnet::IpNet;
 
-use crate::ip_set::{builder::IpSetBuilder, entry::Prefix, error::IpSetError, segments::Segments};
+use crate::ip_set::{entry::Prefix, error::IpSetError, segments::Segments};
 
 /// A set of IP addresses, made of prefixes.
 ///
@@ -26,11 +26,6 @@ impl IpSet {
     #[must_use]
     pub fn empty() -> Self {
         Self::from_prefixes([])
-    }
-
-    /// Starts a set that is put together out of texts, networks and other sets.
-    pub fn builder() -> IpSetBuilder {
-        IpSetBuilder::default()
     }
 
     /// Returns whether the set covers an address.

@@ -45,6 +45,13 @@ pub struct JailBuilder {
     clock: Option<Arc<dyn Clock>>,
 }
 
+impl Jail {
+    /// Starts a jail that bans nobody yet.
+    pub fn builder() -> JailBuilder {
+        JailBuilder::new()
+    }
+}
+
 impl JailBuilder {
     pub(crate) fn new() -> Self {
         Self {

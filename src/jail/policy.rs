@@ -9,7 +9,6 @@ use crate::{
     event::model::Action,
     jail::{
         bans::Found,
-        builder::JailBuilder,
         handle::JailHandle,
         key::BanKey,
         state::{Cause, State, Verdict},
@@ -38,11 +37,6 @@ pub struct Jail {
 }
 
 impl Jail {
-    /// Starts a jail that bans nobody yet.
-    pub fn builder() -> JailBuilder {
-        JailBuilder::new()
-    }
-
     /// Returns a handle to list, make and lift bans.
     #[must_use]
     pub fn handle(&self) -> JailHandle {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
-use crate::rate_limit::{quota::SECOND, set::Metered};
+use crate::rate_limit::{metered::Metered, quota::SECOND};
 
 /// Writes `RateLimit-Policy`: a list of all quotas.
 pub(crate) fn policy(metered: &[Metered]) -> HeaderValue {
@@ -51,19 +51,6 @@ pub(crate) fn seconds_of(duration: Duration) -> u64 {
 /// The interval of one unit is rounded up to a nanosecond; what that adds over the whole capacity must not make 61 seconds of a minute.
 pub(crate) fn reset_seconds(nanos: u64, capacity: u32) -> u64 {
     seconds(nanos.saturating_sub(capacity.into()))
-}
-
-/// Writes an RFC 9651 String: section 4.1.6.
-pub(crate) fn string(string: &str) -> Vec<u8> {
-    let mut text = vec![b'"'];
-    for byte in string.bytes() {
-        if matches!(byte, b'"' | b'\\') {
-            text.push(b'\\');
-        }
-        text.push(byte);
-    }
-    text.push(b'"');
-    text
 }
 
 fn push_number(text: &mut SmallVec<[u8; TEXT]>, number: u64) {

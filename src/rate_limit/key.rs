@@ -26,7 +26,7 @@ use crate::{
 /// # Example
 ///
 /// ```
-/// use http::{HeaderName, Method};
+/// use http::HeaderName;
 /// use palisade::rate_limit::RateLimitKey;
 ///
 /// /// What the API-key layer found out, say.
@@ -278,7 +278,7 @@ fn client(head: &RequestHead<'_>) -> ClientIp {
     let peer = PeerSource::default().find(head.extensions());
     match peer.and_then(PeerAddr::ip) {
         Some(addr) => ClientIp::Known(addr),
-        None => ClientIp::unknown(crate::client_ip::context::UnknownReason::MissingPeer, None),
+        None => ClientIp::unknown(crate::client_ip::unknown::UnknownReason::MissingPeer, None),
     }
 }
 

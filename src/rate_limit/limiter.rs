@@ -10,7 +10,6 @@ use std::{
 use crate::{
     clock::{Clock, MonotonicClock},
     rate_limit::{
-        reservation::Reservation,
         set::{Kind, MAX_KEYS, MAX_QUOTAS, QuotaSet, RateLimitError},
         store::{
             memory::{Cost, Found, Table},
@@ -108,38 +107,6 @@ impl RateLimiter {
                 .iter(found.quotas)
                 .all(|(metered, arrival)| metered.meter.wait(arrival, cost, now) == Some(0));
             verdict
-        })
-    }
-
-    /// Charges `cost` now, to be settled at the real cost later. A reservation that is dropped stays charged.
-    ///
-    /// # Errors
-    ///
-    /// Returns the verdict where the cost is refused.
-    ///
-    /// # Example
-    ///
-    /// ```
-    /// use palisade::rate_limit::{Quota, RateLimiter};
-    ///
-    /// let limiter = RateLimiter::new(Quota::per_hour(1000).with_name("tokens"));
-    /// let Ok(reservation) = limiter.reserve("alice", 800) else {
-    ///     unreachable!("a fresh key has all of its quota")
-    /// };
-    /// assert!(limiter.reserve("alice", 800).is_err());
-    ///
-    /// reservation.settle(100);
-    /// assert!(limiter.reserve("alice", 800).is_ok());
-    /// ```
-    pub fn reserve<K: Hash + ?Sized>(&self, key: &K, cost: u32) -> Result<Reservation, Verdict> {
-        let hash = self.hash(key);
-        let now = self.now();
-        self.charge(hash, Cost::Exactly(cost), now, None, |found| {
-            if found.charged {
-                Ok(Reservation::new(self.clone(), hash, None, &found))
-            } else {
-                Err(Verdict::new(&found, now))
-            }
         })
     }
 

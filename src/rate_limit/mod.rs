@@ -89,12 +89,14 @@
 //! # Ok(()) }
 //! ```
 
+pub(crate) mod builder;
 pub(crate) mod charge;
 pub(crate) mod fields;
 pub(crate) mod gcra;
 pub(crate) mod key;
 pub(crate) mod layer;
 pub(crate) mod limiter;
+pub(crate) mod metered;
 pub(crate) mod parse;
 pub(crate) mod policy;
 pub(crate) mod quota;
@@ -106,6 +108,7 @@ pub(crate) mod usage;
 pub(crate) mod verdict;
 
 pub use self::{
+    builder::RateLimitBuilder,
     charge::Charge,
     key::{MissingKey, RateLimitKey},
     layer::RateLimitLayer,
@@ -114,7 +117,7 @@ pub use self::{
     quota::{Quota, QuotaError},
     reservation::Reservation,
     set::{QuotaSet, RateLimitError},
-    settings::{LegacyReset, RateLimitBuilder, StandardFields},
+    settings::{LegacyReset, StandardFields},
     usage::TableUsage,
     verdict::{Retry, Standing, Verdict},
 };

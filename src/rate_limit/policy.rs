@@ -36,7 +36,7 @@ use crate::{
         quota::SECOND,
         reservation::Reservation,
         set::QuotaSet,
-        settings::{Costs, LegacyReset, RateLimitBuilder, Settings, StandardFields},
+        settings::{Costs, LegacyReset, Settings, StandardFields},
         store::{
             memory::{Cost, Found, Place},
             places::KeyHash,
@@ -96,17 +96,6 @@ struct Limit {
 pub struct RequestKey(KeyHash);
 
 impl RateLimit {
-    /// Creates a policy that counts by client address and puts no fields on responses.
-    #[must_use]
-    pub fn new(quotas: impl Into<QuotaSet>) -> Self {
-        Self::builder(quotas).sound()
-    }
-
-    /// Returns a builder for a policy with other settings.
-    pub fn builder(quotas: impl Into<QuotaSet>) -> RateLimitBuilder {
-        RateLimitBuilder::new(quotas.into())
-    }
-
     pub(crate) fn of(limiter: RateLimiter, settings: Settings) -> Self {
         let lean = settings.standard.is_none()
             && settings.legacy.is_none()
@@ -139,7 +128,7 @@ impl RateLimit {
 
     /// Returns what the requests of a client are counted under, where its address is all there is to the key.
     ///
-    /// Where there are [`tiers`](RateLimitBuilder::tiers), that is so for requests of none; for the others there is [`key_of`](Self::key_of).
+    /// Where there are [`tiers`](crate::rate_limit::RateLimitBuilder::tiers), that is so for requests of none; for the others there is [`key_of`](Self::key_of).
     #[must_use]
     pub fn client_key(&self, client: IpAddr) -> Option<RequestKey> {
         let mut hasher = self.0.limiter.hasher();

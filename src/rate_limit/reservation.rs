@@ -1,15 +1,50 @@
 //! A cost that is settled later.
 
-use std::fmt;
+use std::{fmt, hash::Hash};
 
 use crate::rate_limit::{
     limiter::RateLimiter,
     set::QuotaSet,
     store::{
-        memory::{Arrivals, Correction, Found, Place},
+        memory::{Arrivals, Correction, Cost, Found, Place},
         places::KeyHash,
     },
+    verdict::Verdict,
 };
+
+impl RateLimiter {
+    /// Charges `cost` now, to be settled at the real cost later. A reservation that is dropped stays charged.
+    ///
+    /// # Errors
+    ///
+    /// Returns the verdict where the cost is refused.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use palisade::rate_limit::{Quota, RateLimiter};
+    ///
+    /// let limiter = RateLimiter::new(Quota::per_hour(1000).with_name("tokens"));
+    /// let Ok(reservation) = limiter.reserve("alice", 800) else {
+    ///     unreachable!("a fresh key has all of its quota")
+    /// };
+    /// assert!(limiter.reserve("alice", 800).is_err());
+    ///
+    /// reservation.settle(100);
+    /// assert!(limiter.reserve("alice", 800).is_ok());
+    /// ```
+    pub fn reserve<K: Hash + ?Sized>(&self, key: &K, cost: u32) -> Result<Reservation, Verdict> {
+        let hash = self.hash(key);
+        let now = self.now();
+        self.charge(hash, Cost::Exactly(cost), now, None, |found| {
+            if found.charged {
+                Ok(Reservation::new(self.clone(), hash, None, &found))
+            } else {
+                Err(Verdict::new(&found, now))
+            }
+        })
+    }
+}
 
 /// A cost that has been charged, and that is settled when the real cost is known.
 ///

@@ -6,7 +6,7 @@ use http::HeaderValue;
 
 use crate::rate_limit::{
     fields,
-    gcra::Meter,
+    metered::Metered,
     quota::{Quota, QuotaError},
 };
 
@@ -33,15 +33,6 @@ struct Quotas {
     metered: Box<[Metered]>,
     max_cost: u32,
     policy_field: HeaderValue,
-}
-
-/// A quota, ready for use.
-pub(crate) struct Metered {
-    pub(crate) quota: Quota,
-    pub(crate) name: Arc<str>,
-    /// The name as header fields have it.
-    pub(crate) string: Box<[u8]>,
-    pub(crate) meter: Meter,
 }
 
 impl QuotaSet {
@@ -158,17 +149,6 @@ impl From<&QuotaSet> for QuotaSet {
 impl fmt::Debug for QuotaSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.iter()).finish()
-    }
-}
-
-impl From<Quota> for Metered {
-    fn from(quota: Quota) -> Self {
-        Self {
-            name: quota.name().into(),
-            string: fields::string(&quota.name()).into(),
-            meter: Meter::new(&quota),
-            quota,
-        }
     }
 }
 

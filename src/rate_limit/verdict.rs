@@ -3,8 +3,9 @@
 use std::{fmt, time::Duration};
 
 use crate::rate_limit::{
+    metered::Metered,
     quota::Quota,
-    set::{Metered, QuotaSet},
+    set::QuotaSet,
     store::memory::{Arrivals, Found, Place},
 };
 

@@ -8,7 +8,10 @@ use std::{
 use http::StatusCode;
 
 use crate::{
-    client_ip::context::{ClientContext, ClientIp, UnknownReason},
+    client_ip::{
+        context::{ClientContext, ClientIp},
+        unknown::UnknownReason,
+    },
     event::model::Action,
     policy::{
         decision::Check, head::RequestHead, label::PolicyLabel, notice::Notice,

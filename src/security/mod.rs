@@ -21,7 +21,11 @@
 pub(crate) mod builder;
 pub(crate) mod known_peer;
 pub(crate) mod layer;
+#[cfg(feature = "secrets")]
+pub(crate) mod secret_events;
 
+#[cfg(feature = "secrets")]
+pub use self::secret_events::secret_events;
 pub use self::{
     builder::SecurityBuilder,
     layer::{SecurityLayer, SecurityPolicies},

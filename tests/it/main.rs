@@ -34,6 +34,7 @@ mod ip_list;
 mod ip_set;
 #[cfg(feature = "jail")]
 mod jail;
+mod layout;
 mod nginx;
 #[cfg(feature = "proxy-protocol")]
 mod proxy_protocol;

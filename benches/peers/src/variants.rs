@@ -47,12 +47,12 @@ pub const NAMES: [&str; 6] = [
     "axum-governor",
 ];
 
-/// Makes a service whose clients may send this many requests a second, of which `burst` at once; `burst` 1 and `per_second` 0 refuse all but one.
-pub fn make(name: &str, refusing: bool) -> Call {
+/// Makes a service that refuses all requests of a client but its first, or none, with room for so many clients where that is fixed.
+pub fn make(name: &str, refusing: bool, keys: u32) -> Call {
     match name {
         "bare" => call(Inner),
-        "palisade" => call(palisade(refusing, false).layer(Inner)),
-        "palisade fields" => call(palisade(refusing, true).layer(Inner)),
+        "palisade" => call(palisade(refusing, false, keys).layer(Inner)),
+        "palisade fields" => call(palisade(refusing, true, keys).layer(Inner)),
         "tower_governor" => {
             let mut builder = tower_governor::governor::GovernorConfigBuilder::default();
             if refusing {
@@ -94,13 +94,13 @@ pub fn make(name: &str, refusing: bool) -> Call {
     }
 }
 
-fn palisade(refusing: bool, fields: bool) -> RateLimitLayer {
+fn palisade(refusing: bool, fields: bool, keys: u32) -> RateLimitLayer {
     let quota = if refusing {
         Quota::per_day(1)
     } else {
         Quota::per_second(1_000_000_000)
     };
-    let mut builder = RateLimit::builder(quota).max_keys(1_000_000);
+    let mut builder = RateLimit::builder(quota).max_keys(keys.max(100_000) as usize);
     if fields {
         builder = builder.standard_fields(StandardFields::Draft11);
     }

@@ -7,7 +7,8 @@
 use std::{fmt, num::NonZeroU32};
 
 use crate::rate_limit::{
-    set::{MAX_QUOTAS, Metered, QuotaSet},
+    metered::Metered,
+    set::{MAX_QUOTAS, QuotaSet},
     store::{
         places::{KeyHash, Places, Seat},
         sync::Lock,

@@ -8,6 +8,8 @@
     reason = "a test may fail loudly"
 )]
 
+mod admin;
+mod browser;
 mod misconfiguration;
 mod protection;
 mod service;

@@ -198,6 +198,14 @@ impl Api {
         line.rsplit_once(' ').unwrap().1.trim().to_owned()
     }
 
+    /// Waits for the address of the listener for administration.
+    pub(crate) async fn admin_addr(&self) -> SocketAddr {
+        let mut stderr = self.stderr.lock().await;
+        let line = line_with(&mut *stderr, "Administration on").await;
+        let addr = line.trim().rsplit_once("://").unwrap().1;
+        addr.trim_end_matches('.').parse().unwrap()
+    }
+
     /// Sends SIGTERM.
     pub(crate) async fn terminate(&self) {
         let status = Command::new("sh")
