@@ -1,6 +1,15 @@
 //! What protects the service, made from the settings.
 
-use std::{fmt::Display, net::IpAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    fmt::Display,
+    net::IpAddr,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::http::{HeaderName, StatusCode};
 use palisade::{
@@ -354,13 +363,8 @@ fn keys(config: &Config, sink: SharedSink) -> Result<(Option<ApiKeys>, Option<Ne
     if !config.api_keys.required {
         return Ok((None, None));
     }
-    let tell = secret_events(sink);
     let request = SecretLoader::new()
-        .with_observer(move |notice| match notice {
-            // Whether a secret that there is not is an error is decided below.
-            SecretNotice::LoadFailed { error } if error.kind() == SecretErrorKind::Missing => {}
-            notice => tell(notice),
-        })
+        .with_observer(observer(sink))
         .secret(KEYS);
     match ApiKeys::load(&request, KeyFormat::Json) {
         Ok(keys) => Ok((Some(keys), None)),
@@ -376,6 +380,23 @@ fn keys(config: &Config, sink: SharedSink) -> Result<(Option<ApiKeys>, Option<Ne
             Ok((Some(keys), Some(made)))
         }
         Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Tells of the keys; that there are none only where there have been some, as when their file is gone.
+fn observer(sink: SharedSink) -> impl Fn(&SecretNotice<'_>) + Send + Sync + 'static {
+    let tell = secret_events(sink);
+    let loaded = AtomicBool::new(false);
+    move |notice| match notice {
+        // Whether a secret that there is not is an error is decided by whoever loads it.
+        SecretNotice::LoadFailed { error }
+            if error.kind() == SecretErrorKind::Missing && !loaded.load(Ordering::Relaxed) => {}
+        notice => {
+            if matches!(notice, SecretNotice::Loaded { .. }) {
+                loaded.store(true, Ordering::Relaxed);
+            }
+            tell(notice);
+        }
     }
 }
 
@@ -408,5 +429,38 @@ pub(crate) fn reload(protection: &Arc<Protection>) {
                 tracing::error!(%error, "the TLS certificate cannot be exchanged, the old one stays");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, sync::Mutex};
+
+    use palisade::event::{Action, SecurityEvent};
+
+    use super::*;
+
+    #[test]
+    fn keys_whose_file_is_gone_are_told_of() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(KEYS);
+        let actions = Arc::new(Mutex::new(Vec::new()));
+        let told = Arc::clone(&actions);
+        let sink = move |event: &SecurityEvent<'_>| told.lock().unwrap().push(event.action());
+        let request = SecretLoader::new()
+            .without_directories()
+            .with_directory(directory.path())
+            .with_environment(|_| None)
+            .with_observer(observer(SharedSink::new(sink)))
+            .secret(KEYS);
+        assert!(ApiKeys::load(&request, KeyFormat::Json).is_err());
+        assert_eq!(*actions.lock().unwrap(), []);
+
+        fs::write(&path, "{\"client\": \"0123456789abcdef\"}").unwrap();
+        let keys = ApiKeys::load(&request, KeyFormat::Json).unwrap();
+        actions.lock().unwrap().clear();
+        fs::remove_file(&path).unwrap();
+        assert!(keys.reload().is_err());
+        assert_eq!(*actions.lock().unwrap(), [Action::SecretLoadFailed]);
     }
 }

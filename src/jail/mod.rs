@@ -80,8 +80,10 @@
 //! use a jail so.
 //!
 //! **Never banned** are loopback addresses, trusted proxies, [exempt](JailBuilder::exempt) addresses and clients that are unknown. The event
-//! `ban_skipped` tells of the first three when they would have been. Unknown clients are not counted at all, and pass: what must not serve them is
-//! an allow list. For trap paths they get the answer of a banned client, but no ban.
+//! `ban_skipped` tells of the first three when they would have been. Unknown clients are not counted at all, and pass: what must not serve them has
+//! an allow list, or a deny list, which refuses them by default even if it is empty. Where a proxy appends to the client's own `Forwarded`, that
+//! is a must: a quote that is never closed makes the line malformed and the client unknown, and its ban without effect. For trap paths unknown
+//! clients get the answer of a banned client, but no ban.
 //!
 //! # What is measured
 //!

@@ -62,7 +62,9 @@ impl Rule {
 
     /// Counts refusals of this crate for that reason. The rule has the name of the action.
     pub fn action(action: Action) -> Self {
-        Self::new(action.as_str().into(), Predicate::Action(action))
+        let rule = Self::new("custom".into(), Predicate::Action(action));
+        // The file of bans holds the name as it is, in a line. The words of an application's own actions may be anything.
+        rule.clone().with_name(action.as_str()).unwrap_or(rule)
     }
 
     /// Counts requests that end as the closure says, which must neither block nor panic. The name is `custom`.

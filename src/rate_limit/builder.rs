@@ -6,6 +6,7 @@ use http::{StatusCode, response};
 
 use crate::{
     clock::Clock,
+    enforce::gate::Refusal,
     ip_set::set::IpSet,
     policy::{head::RequestHead, receipt::Outcome},
     rate_limit::{
@@ -88,6 +89,9 @@ impl RateLimitBuilder {
 
     /// Gives some requests other quotas, as by what their tenants pay for. Nothing means the quotas of the limit.
     ///
+    /// What a key spends of one tier is counted apart from what it spends of another: a client that can choose between tiers has all of them,
+    /// and none of them comes back by going to another.
+    ///
     /// Where they are more than those of the limit, [`width`](Self::width) must make room for them; else they are refused.
     pub fn tiers(
         mut self,
@@ -124,13 +128,15 @@ impl RateLimitBuilder {
     }
 
     /// Counts failures alone, as failed logins: responses below 400 are taken back. A client that goes away early stays charged.
+    ///
+    /// Refusals of this crate further in count with the status that was decided on, whatever a responder made of it for a gRPC request.
     pub fn count_failures_only(self) -> Self {
-        self.uncount_if(|outcome| outcome.status().is_some_and(succeeded))
+        self.uncount_if(succeeded)
     }
 
     /// Counts successes alone: responses of 400 and above, errors, and requests whose clients have gone away are taken back.
     pub fn count_successes_only(self) -> Self {
-        self.uncount_if(|outcome| !outcome.status().is_some_and(succeeded))
+        self.uncount_if(|outcome| !succeeded(outcome))
     }
 
     /// Takes back the charge of requests that a policy further in, of the same layer, refuses.
@@ -261,6 +267,12 @@ impl fmt::Debug for RateLimitBuilder {
     }
 }
 
-fn succeeded(status: StatusCode) -> bool {
-    status.as_u16() < 400
+fn succeeded(outcome: &Outcome<'_>) -> bool {
+    // A refusal of a gRPC request has status 200, and the client chooses whether its request looks like one.
+    let decided = match outcome {
+        Outcome::Answered(head) => head.extensions.get::<Refusal>().copied(),
+        _ => None,
+    };
+    let status = decided.map(Refusal::status).or_else(|| outcome.status());
+    status.is_some_and(|status| status.as_u16() < 400)
 }

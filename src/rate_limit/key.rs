@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use http::HeaderName;
+use http::{HeaderName, Method};
 
 use crate::{
     client_ip::{
@@ -81,7 +81,7 @@ impl RateLimitKey {
         Self::part(Part::Header(name))
     }
 
-    /// Counts by method.
+    /// Counts by method. All methods but those of RFC 9110 and `PATCH` count as one, for a client can invent any number of them.
     pub fn method() -> Self {
         Self::part(Part::Method)
     }
@@ -214,7 +214,7 @@ impl Part {
                 count != 0
             }
             Self::Method => {
-                head.method().as_str().hash(hasher);
+                method(head.method()).hash(hasher);
                 true
             }
             Self::Own(own) => (own.write)(head, hasher),
@@ -241,6 +241,21 @@ struct Own {
 impl fmt::Debug for Own {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name)
+    }
+}
+
+fn method(method: &Method) -> &str {
+    match *method {
+        Method::CONNECT
+        | Method::DELETE
+        | Method::GET
+        | Method::HEAD
+        | Method::OPTIONS
+        | Method::PATCH
+        | Method::POST
+        | Method::PUT
+        | Method::TRACE => method.as_str(),
+        _ => "",
     }
 }
 

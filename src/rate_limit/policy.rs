@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    hash::{BuildHasher, Hasher, RandomState},
+    hash::{BuildHasher, Hash, Hasher, RandomState},
     net::IpAddr,
     num::NonZeroU32,
     sync::{
@@ -35,6 +35,7 @@ use crate::{
         limiter::RateLimiter,
         quota::SECOND,
         reservation::Reservation,
+        set::QuotaSet,
         settings::{Costs, LegacyReset, Settings, StandardFields},
         store::{
             memory::{Cost, Found, Place},
@@ -119,13 +120,15 @@ impl RateLimit {
     /// Returns what a request is counted under; nothing where it is not counted at all.
     #[must_use]
     pub fn key_of(&self, request: &RequestHead<'_>) -> Option<RequestKey> {
-        match self.0.key(request) {
+        match self.0.key(request, self.0.tier(request).as_ref()) {
             Keyed::Counted(key) => Some(RequestKey(key)),
             Keyed::Missing | Keyed::Skipped => None,
         }
     }
 
     /// Returns what the requests of a client are counted under, where its address is all there is to the key.
+    ///
+    /// Where there are [`tiers`](crate::rate_limit::RateLimitBuilder::tiers), that is so for requests of none; for the others there is [`key_of`](Self::key_of).
     #[must_use]
     pub fn client_key(&self, client: IpAddr) -> Option<RequestKey> {
         let mut hasher = self.0.limiter.hasher();
@@ -169,7 +172,8 @@ impl Policy for RateLimit {
         if limit.settings.exempt.iter().any(|it| it(request)) {
             return Check::admit();
         }
-        let key = match limit.key(request) {
+        let tier = limit.tier(request);
+        let key = match limit.key(request, tier.as_ref()) {
             Keyed::Counted(key) => key,
             Keyed::Missing => return Check::reject(missing()),
             Keyed::Skipped => return Check::admit(),
@@ -178,7 +182,6 @@ impl Policy for RateLimit {
             Costs::By(cost) => cost(request),
             Costs::Fixed(cost) => *cost,
         };
-        let tier = limit.settings.tiers.as_ref().and_then(|it| it(request));
         let now = limit.limiter.nanos(request.now());
 
         if limit.lean
@@ -243,9 +246,17 @@ impl RateLimit {
 }
 
 impl Limit {
-    fn key(&self, request: &RequestHead<'_>) -> Keyed {
+    fn tier(&self, request: &RequestHead<'_>) -> Option<QuotaSet> {
+        self.settings.tiers.as_ref().and_then(|it| it(request))
+    }
+
+    fn key(&self, request: &RequestHead<'_>, tier: Option<&QuotaSet>) -> Keyed {
         let mut hasher = self.limiter.hasher();
         let complete = self.settings.key.write(request, &mut hasher);
+        // Tiers have rows of their own: in a shared one, the arrival times would be clamped to the smallest capacity.
+        for quota in tier.into_iter().flat_map(QuotaSet::iter) {
+            quota.hash(&mut hasher);
+        }
         match (complete, self.settings.key.missing()) {
             (true, _) | (false, MissingKey::Share) => Keyed::Counted(KeyHash::new(hasher.finish())),
             (false, MissingKey::Refuse) => Keyed::Missing,

@@ -42,6 +42,8 @@ mod proxy_protocol;
 #[cfg(feature = "rate-limit")]
 mod rate_limit;
 #[cfg(feature = "rate-limit")]
+mod rate_limit_attacks;
+#[cfg(feature = "rate-limit")]
 mod rate_limit_fields;
 #[cfg(feature = "rate-limit")]
 mod rate_limit_http;

@@ -9,13 +9,15 @@ use std::{
 use http::{Request, Response, StatusCode};
 use palisade::{
     client_ip::{ClientIpLayer, ClientIpSource, TrustedProxies},
+    enforce::EnforceLayer,
     event::Action,
+    ip_filter::IpDenylist,
     ip_set::IpSet,
     jail::{BanTime, Jail, JailLayer, Rule, TrapPaths},
 };
 use tower::{Layer, service_fn, util::BoxCloneSyncService};
 
-use super::support::{CLIENT, World, addr, jail, seconds};
+use super::support::{CLIENT, World, addr, handler, jail, seconds};
 
 const PROXY: &str = "10.0.0.1";
 
@@ -31,6 +33,28 @@ fn fail_as(world: &World, peer: &str, forwarded: &str, times: usize) {
     for _ in 0..times {
         world.answer(peer, "/401", &[("x-forwarded-for", forwarded)]);
     }
+}
+
+#[test]
+fn a_banned_client_that_makes_itself_unknown_is_stopped_by_an_empty_deny_list() {
+    let proxies = TrustedProxies::new("10.0.0.0/8".parse().unwrap()).unwrap();
+    let world = World::make(jail(), |jail| {
+        let policies = (jail, IpDenylist::new(IpSet::empty()));
+        let layer = EnforceLayer::new(policies).layer(service_fn(handler));
+        let source = ClientIpSource::Forwarded(proxies);
+        BoxCloneSyncService::new(ClientIpLayer::new(source).layer(layer))
+    });
+    let send = |path: &str, forwarded: &str| {
+        let response = world.answer(PROXY, path, &[("forwarded", forwarded)]);
+        response.status()
+    };
+    let proxy = "for=203.0.113.7";
+    for _ in 0..5 {
+        assert_eq!(send("/401", proxy), 401);
+    }
+    assert_eq!(send("/", proxy), 403);
+    assert_eq!(send("/", &format!("for=\"evil, {proxy}")), 403);
+    assert_eq!(send("/", "for=203.0.113.8"), 200);
 }
 
 #[test]

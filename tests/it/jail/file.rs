@@ -2,13 +2,19 @@
 
 use std::{fs, path::Path};
 
+use http::StatusCode;
 use palisade::{
+    client_ip::{ClientIpLayer, ClientIpSource},
     clock::ManualClock,
+    enforce::EnforceLayer,
     event::Action,
-    jail::{BanTime, Jail, TrapPaths},
+    jail::{BanTime, Jail, Rule, TrapPaths},
+    policy::{Check, Rejection, RequestHead},
 };
+use tower::{Layer, service_fn, util::BoxCloneSyncService};
 
-use super::support::{CLIENT, World, addr, jail, seconds, service};
+use super::support::{CLIENT, World, addr, handler, jail, seconds, service};
+use crate::support::FnPolicy;
 
 fn start(clock: &ManualClock, path: &Path) -> World {
     World::at(clock.clone(), jail().file(path), service)
@@ -208,4 +214,34 @@ fn only_the_owner_can_read_the_file() {
 #[test]
 fn without_a_file_saving_does_nothing() {
     assert!(Jail::builder().build().handle().save().is_ok());
+}
+
+#[test]
+fn a_rule_about_an_action_with_any_word_does_not_spoil_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("bans");
+    let clock = ManualClock::new();
+    let start = || {
+        let own = Action::Custom("two\nlines");
+        let builder = Jail::builder().rule(Rule::action(own)).file(&path);
+        World::at(clock.clone(), builder, |jail| {
+            let refuse = FnPolicy(move |_: &RequestHead<'_>| {
+                Check::reject(Rejection::new(own, StatusCode::FORBIDDEN, "refused"))
+            });
+            let layer = EnforceLayer::new((jail, refuse)).layer(service_fn(handler));
+            BoxCloneSyncService::new(ClientIpLayer::new(ClientIpSource::Peer).layer(layer))
+        })
+    };
+    let world = start();
+    for _ in 0..5 {
+        assert_eq!(world.send(CLIENT, "/"), 403);
+    }
+    assert_eq!(world.jail.bans().len(), 1);
+    world.jail.save().unwrap();
+
+    assert_eq!(start().jail.bans().len(), 1);
+    assert_eq!(
+        Rule::action(Action::ApiKeyRejected).name(),
+        "api_key_rejected"
+    );
 }
