@@ -9,6 +9,7 @@
 )]
 
 mod misconfiguration;
+mod nginx;
 mod protection;
 mod service;
 mod support;
