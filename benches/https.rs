@@ -222,9 +222,13 @@ fn main() -> ExitCode {
             for (name, peer, bound) in BOUNDS {
                 let (own, other) = (count(name), count(peer));
                 let ratio = own / other;
-                let added = (own - bare) / (other - bare);
+                println!("{own:>8.0} instructions: {name}; {other:.0}: {peer}");
                 println!(
-                    "{own:>8.0} instructions: {name}; {other:.0}: {peer}; ratio {ratio:.2} (bound {bound}), of what each adds {added:.2}"
+                    "{:>8} ratio of whole calls {ratio:.2} (bound {bound}); of what each adds to a bare service {:.2}: {:.0} to {:.0}",
+                    "",
+                    (own - bare) / (other - bare),
+                    own - bare,
+                    other - bare
                 );
                 held &= ratio <= bound;
             }

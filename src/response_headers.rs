@@ -55,13 +55,15 @@ use std::{
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode,
     header::{
-        CACHE_CONTROL, CONTENT_SECURITY_POLICY, Entry, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+        CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
         X_FRAME_OPTIONS,
     },
 };
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
+
+use crate::policy::fields::insert_if_absent;
 
 /// Which header fields are put on responses, and which are taken off.
 #[derive(Clone, Debug)]
@@ -204,9 +206,7 @@ impl ResponseHeaders {
         for field in &self.fields {
             match field.precedence {
                 Precedence::Application => {
-                    if let Ok(Entry::Vacant(entry)) = headers.try_entry(&field.name) {
-                        let _ = entry.try_insert(field.value.clone());
-                    }
+                    insert_if_absent(headers, &field.name, field.value.clone());
                 }
                 Precedence::Ours => {
                     let _ = headers.try_insert(&field.name, field.value.clone());

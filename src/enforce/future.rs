@@ -4,7 +4,7 @@ use std::{
     fmt,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Instant,
 };
 
@@ -124,12 +124,18 @@ where
                     fields,
                     receipts,
                 } => {
-                    let result = ready!(future.poll(cx));
-                    // The common case: nothing to move, nothing to drop.
+                    // A response is large. Where nothing is to be done, it is not moved at all; otherwise it is changed in place.
                     if fields.is_empty() && receipts.is_empty() {
-                        return Poll::Ready(result);
+                        return future.poll(cx);
                     }
-                    return Poll::Ready(finish(result, fields, std::mem::take(receipts)));
+                    let mut polled = future.poll(cx);
+                    if let Poll::Ready(Ok(response)) = &mut polled {
+                        fields.drain_into(response.headers_mut());
+                    }
+                    if receipts.is_empty() || polled.is_pending() {
+                        return polled;
+                    }
+                    return polled.map(|result| settle(result, std::mem::take(receipts)));
                 }
                 StateProjection::Refused { response } => match response.take() {
                     Some(response) => return Poll::Ready(Ok(response)),
@@ -201,23 +207,18 @@ where
     }
 }
 
-/// Puts the fields on the response and settles the receipts.
-fn finish<ResBody, E>(
+/// Settles the receipts.
+fn settle<ResBody, E>(
     result: Result<Response<ResBody>, E>,
-    fields: &mut ResponseFields,
     receipts: Receipts,
 ) -> Result<Response<ResBody>, E> {
-    let mut response = match result {
+    let response = match result {
         Ok(response) => response,
         Err(error) => {
             receipts.settle(Outcome::Failed);
             return Err(error);
         }
     };
-    fields.drain_into(response.headers_mut());
-    if receipts.is_empty() {
-        return Ok(response);
-    }
     let (mut head, body) = response.into_parts();
     let rest = receipts.settle_head(Outcome::Answered(&head));
     if !rest.is_empty() {

@@ -84,14 +84,15 @@ impl<P: PolicySet + ?Sized, R> Gate<P, R> {
                 };
                 self.counters.admitted(step, later);
                 step += 1;
-                if later.is_empty() {
-                    // What carries nothing owns nothing: there is nothing to drop either, which the compiler cannot see.
-                    mem::forget(check);
-                    continue;
+                if !later.is_empty() {
+                    admission.merge(later);
+                    if !later.extensions.is_empty() {
+                        break mem::take(&mut later.extensions);
+                    }
                 }
-                admission.merge(later);
-                if !later.extensions.is_empty() {
-                    break mem::take(&mut later.extensions);
+                if later.owns_nothing() {
+                    // There is nothing to drop, which the compiler cannot see.
+                    mem::forget(check);
                 }
             };
             // Policies further in may read what this one has found out.

@@ -9,7 +9,11 @@ use http::{
 
 use crate::{
     host::authority::RequestHost,
-    policy::{admission::Admission, fields::FieldMode, head::RequestHead},
+    policy::{
+        admission::Admission,
+        fields::{Field, FieldMode},
+        head::RequestHead,
+    },
 };
 
 /// One year, in seconds.
@@ -36,7 +40,7 @@ pub struct Hsts {
     preload: bool,
     localhost: bool,
     excluded: Arc<[Box<str>]>,
-    value: HeaderValue,
+    field: Arc<Field>,
 }
 
 impl Hsts {
@@ -119,7 +123,7 @@ impl Hsts {
     /// Returns the value of the field.
     #[must_use]
     pub fn value(&self) -> &HeaderValue {
-        &self.value
+        &self.field.value
     }
 
     /// Puts the field on the way back, unless the host of the request is left out.
@@ -127,11 +131,7 @@ impl Hsts {
         let mut admission = Admission::new();
         if self.covers(request) {
             // RFC 6797, section 7.1: one field. Section 8.1: browsers take the first, so that the application's own has to be the only one.
-            admission.fields.push(
-                STRICT_TRANSPORT_SECURITY,
-                self.value.clone(),
-                FieldMode::IfAbsent,
-            );
+            admission.fields.push_shared(Arc::clone(&self.field));
         }
         admission
     }
@@ -170,7 +170,11 @@ impl Hsts {
             preload: false,
             localhost: false,
             excluded: Arc::new([]),
-            value: HeaderValue::from_static("max-age=0"),
+            field: Arc::new(Field {
+                name: STRICT_TRANSPORT_SECURITY,
+                value: HeaderValue::from_static("max-age=0"),
+                mode: FieldMode::IfAbsent,
+            }),
         }
         .rendered()
     }
@@ -186,7 +190,7 @@ impl Hsts {
         let text = format!("max-age={}{subdomains}{preload}", self.max_age);
         // Digits and constants always make a value.
         if let Ok(value) = HeaderValue::try_from(text) {
-            self.value = value;
+            Arc::make_mut(&mut self.field).value = value;
         }
         self
     }

@@ -356,16 +356,16 @@ struct SchemeReader {
 
 impl SchemeReader {
     fn read(&self, request: &RequestHead<'_>) -> ResolvedScheme {
-        let context = request.client();
         if self.from_context
-            && let Some(scheme) = context.and_then(ClientContext::scheme)
+            && let Some(scheme) = request.client().and_then(ClientContext::scheme)
         {
             return scheme.clone();
         }
         let peer = match self.source {
             // The connection alone tells, whoever is at its other end.
             SchemeSource::Listener => None,
-            _ => context
+            _ => request
+                .client()
                 .and_then(ClientContext::peer)
                 .or_else(|| self.peer.find(request.extensions())),
         };

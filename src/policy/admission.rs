@@ -72,6 +72,15 @@ impl Admission {
             && self.extensions.is_empty()
     }
 
+    /// Returns whether there is nothing to drop.
+    #[inline]
+    pub(crate) fn owns_nothing(&self) -> bool {
+        self.is_empty()
+            && !self.fields.is_spilled()
+            && self.receipts.is_unallocated()
+            && self.notices.capacity() == 0
+    }
+
     /// Takes up what a later admission of the same request carries, but for the extensions, which the request itself takes.
     #[inline]
     pub(crate) fn merge(&mut self, later: &mut Self) {

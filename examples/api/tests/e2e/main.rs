@@ -11,6 +11,7 @@
 mod admin;
 mod browser;
 mod misconfiguration;
+mod nginx;
 mod protection;
 mod service;
 mod support;

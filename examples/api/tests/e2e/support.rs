@@ -9,20 +9,20 @@ use std::{
 };
 
 use http_body_util::{BodyExt as _, Full};
-use hyper::{Request, Response, body::Bytes};
+use hyper::{Request, Response, body::Bytes, http::request::Builder};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioIo},
 };
 use rustls::{ClientConfig, RootCertStore, pki_types::CertificateDer};
 use tokio::{
-    io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, BufReader},
+    io::{AsyncBufRead, AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, BufReader},
     net::TcpStream,
     process::{Child, ChildStderr, ChildStdout, Command},
     sync::Mutex,
     time::timeout,
 };
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 /// No step of a test takes longer; it only ends a test that would hang.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -155,33 +155,9 @@ impl Api {
         path: &str,
         certificate: &CertificateDer<'static>,
     ) -> Response<Bytes> {
-        let mut roots = RootCertStore::empty();
-        roots.add(certificate.clone()).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
         let stream = TcpStream::connect(self.addr).await.unwrap();
-        let name = "localhost".try_into().unwrap();
-        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream);
-        let stream = timeout(PATIENCE, stream)
-            .await
-            .expect("it shakes hands")
-            .unwrap();
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .unwrap();
-        tokio::spawn(connection);
-        let request = Request::get(path).header("host", "api.example.com");
-        let response = sender.send_request(request.body(Full::<Bytes>::default()).unwrap());
-        let (head, body) = timeout(PATIENCE, response)
-            .await
-            .unwrap()
-            .unwrap()
-            .into_parts();
-        Response::from_parts(head, body.collect().await.unwrap().to_bytes())
+        let stream = tls(stream, "localhost", certificate).await;
+        send(stream, Request::get(path).header("host", "api.example.com")).await
     }
 
     /// Waits for the next line of the log that contains a word.
@@ -233,6 +209,46 @@ impl Api {
         let status = timeout(PATIENCE, all).await.expect("it ends");
         (status.code(), stdout, stderr)
     }
+}
+
+/// Shakes hands as a client that trusts this certificate alone.
+pub(crate) async fn tls(
+    stream: TcpStream,
+    host: &'static str,
+    certificate: &CertificateDer<'static>,
+) -> TlsStream<TcpStream> {
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate.clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let stream = TlsConnector::from(Arc::new(config)).connect(host.try_into().unwrap(), stream);
+    timeout(PATIENCE, stream)
+        .await
+        .expect("it shakes hands")
+        .unwrap()
+}
+
+/// Sends a request without a body over a connection of its own.
+pub(crate) async fn send(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: Builder,
+) -> Response<Bytes> {
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let request = request.body(Full::<Bytes>::default()).unwrap();
+    let response = timeout(PATIENCE, sender.send_request(request))
+        .await
+        .expect("it answers")
+        .unwrap();
+    let (head, body) = response.into_parts();
+    let body = timeout(PATIENCE, body.collect()).await.expect("it ends");
+    Response::from_parts(head, body.unwrap().to_bytes())
 }
 
 async fn line_with(lines: &mut (impl AsyncBufRead + Unpin), word: &str) -> String {
