@@ -110,6 +110,7 @@ pub(crate) mod context;
 #[cfg(feature = "axum")]
 pub(crate) mod extract;
 mod forwarded;
+mod ipv4;
 pub(crate) mod layer;
 mod named_host;
 mod node;
