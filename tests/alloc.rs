@@ -12,9 +12,10 @@ use std::{
 };
 
 use allocation_counter::measure;
-use http::{Request, Response, StatusCode};
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use palisade::{
-    client_ip::{ClientIpSource, PeerAddr, TrustedProxies},
+    client_ip::{ClientIpLayer, ClientIpSource, PeerAddr, SchemeSource, TrustedProxies},
     enforce::EnforceLayer,
     event::{Action, NullSink},
     policy::{Check, Decision, DryRun, Policy, PolicySet, Rejection, RequestHead},
@@ -170,6 +171,32 @@ fn resolving_a_client_allocates_nothing() {
         assert_eq!(counted.count_total, 0, "{name}");
         assert_eq!(client.is_some(), known, "{name}");
     }
+}
+
+/// Case J07, and the authority that the context carries: its text is shared with the request.
+#[test]
+fn the_layer_allocates_its_extension_alone() {
+    let proxies: TrustedProxies = "10.0.0.0/8".parse().expect("a list");
+    let layer = ClientIpLayer::new(ClientIpSource::XForwardedFor(proxies.clone()))
+        .with_scheme(SchemeSource::XForwardedProto(proxies))
+        .with_sink(NullSink);
+    let mut service = layer.layer(Inner);
+    // Servers cut fields and targets out of the one buffer that they read into.
+    let read = Bytes::from(b"http://api.example.com/ api.example.com".to_vec());
+    let (target, host) = (read.slice(..23), read.slice(24..));
+    let request = Request::builder()
+        .uri(Uri::from_maybe_shared(target).expect("a target"))
+        .extension(PeerAddr::Tcp(([10, 0, 0, 1], 40_000).into()))
+        .header(
+            "host",
+            HeaderValue::from_maybe_shared(host).expect("a value"),
+        )
+        .header("x-forwarded-for", "6.6.6.6, 203.0.113.7")
+        .header("x-forwarded-proto", "https")
+        .body(())
+        .expect("a request");
+    let counted = measure(|| drop(black_box(service.call(request))));
+    assert_eq!(counted.count_total, 1, "the box of the extension");
 }
 
 #[cfg(feature = "rate-limit")]

@@ -123,6 +123,7 @@ struct WhoAmI {
     client: Option<String>,
     peer: Option<String>,
     scheme: Option<String>,
+    authority: Option<String>,
 }
 
 /// Shows what the crate resolved.
@@ -134,6 +135,7 @@ async fn whoami(Extension(context): Extension<ClientContext>) -> Json<WhoAmI> {
             .and_then(PeerAddr::ip)
             .map(|addr| addr.to_string()),
         scheme: context.scheme().map(|it| it.scheme().to_string()),
+        authority: context.authority().ok().map(|it| it.to_string()),
     })
 }
 

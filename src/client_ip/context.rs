@@ -2,9 +2,11 @@
 
 use std::{fmt, net::IpAddr};
 
-use http::Extensions;
+use http::{Extensions, request::Parts};
 
 use crate::client_ip::{
+    authority::{HostError, RequestHost},
+    named_host::NamedHost,
     peer::PeerAddr,
     scheme::ResolvedScheme,
     unknown::{UnknownClient, UnknownReason},
@@ -16,6 +18,7 @@ pub struct ClientContext {
     client: ClientIp,
     peer: Option<PeerAddr>,
     scheme: Option<ResolvedScheme>,
+    host: NamedHost,
 }
 
 impl ClientContext {
@@ -26,6 +29,7 @@ impl ClientContext {
             client,
             peer,
             scheme: None,
+            host: NamedHost::default(),
         }
     }
 
@@ -33,6 +37,13 @@ impl ClientContext {
     #[must_use]
     pub fn with_scheme(mut self, scheme: ResolvedScheme) -> Self {
         self.scheme = Some(scheme);
+        self
+    }
+
+    /// Keeps the authority that a request names, without a copy of its text.
+    #[must_use]
+    pub fn with_authority_of(mut self, request: &Parts) -> Self {
+        self.host = NamedHost::of(request);
         self
     }
 
@@ -58,6 +69,40 @@ impl ClientContext {
     #[must_use]
     pub fn scheme(&self) -> Option<&ResolvedScheme> {
         self.scheme.as_ref()
+    }
+
+    /// Returns the authority that the request names: host and port, as [`RequestHost::of`] reads them.
+    ///
+    /// It is the client's text, and no proxy's: what a trusted proxy says in `X-Forwarded-Host`, and which hosts are served at all, is
+    /// the business of [`AllowedHosts`](crate::host::AllowedHosts).
+    ///
+    /// # Errors
+    ///
+    /// Fails if the host is missing, appears twice, does not parse, bears user information, or if the request names two. Also fails if the
+    /// context was made without a request.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use http::Request;
+    /// use palisade::client_ip::{ClientContext, ClientIpSource};
+    ///
+    /// let resolve = |lines: &[&str]| {
+    ///     let mut request = Request::builder();
+    ///     for line in lines {
+    ///         request = request.header("host", *line);
+    ///     }
+    ///     let (parts, ()) = request.body(())?.into_parts();
+    ///     Ok::<_, http::Error>(ClientIpSource::Peer.resolve(&parts).with_authority_of(&parts))
+    /// };
+    /// let context = resolve(&["API.example.com:8443"])?;
+    /// assert_eq!(context.authority()?.host(), "api.example.com");
+    /// assert_eq!(context.authority()?.port(), Some(8443));
+    /// assert!(resolve(&["good.example", "evil.example"])?.authority().is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn authority(&self) -> Result<RequestHost<'_>, HostError> {
+        self.host.parse()
     }
 }
 

@@ -44,6 +44,9 @@
 //! - **Work is bounded.** At most 8 KiB and 32 entries of a header are looked at, and nothing is allocated for them. Servers hand over
 //!   header fields of several hundred kilobytes.
 //! - **The scheme is not in the URI.** A client may write `GET https://…` over plain text. [`SchemeSource`] asks the connection or a trusted proxy.
+//! - **The authority is a claim.** [`ClientContext::authority`] returns the host that the request names, or why there is no single one: it is
+//!   missing, doubled, malformed, or named differently in two places. Who wrote it is the client:
+//!   [`AllowedHosts`](crate::host::AllowedHosts) says which ones are served, and only it reads `X-Forwarded-Host`.
 //!
 //! What remains: whoever can connect from a trusted address can be anybody. List the proxies, not the network they are in. And what a
 //! proxy passes on under *another* name is not looked at; [`ClientIpLayer::without_untrusted_headers`] keeps handlers from doing so.
@@ -102,11 +105,14 @@
 //!
 //! In front of each, try it: send `X-Forwarded-For: 6.6.6.6` from outside. The answer must be your address.
 
+pub(crate) mod authority;
 pub(crate) mod context;
 #[cfg(feature = "axum")]
 pub(crate) mod extract;
 mod forwarded;
+mod ipv4;
 pub(crate) mod layer;
+mod named_host;
 mod node;
 pub(crate) mod peer;
 pub(crate) mod proxies;

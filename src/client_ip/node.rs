@@ -5,7 +5,7 @@ use std::{
     str,
 };
 
-use crate::client_ip::unknown::UnknownReason;
+use crate::client_ip::{ipv4::parse_ipv4, unknown::UnknownReason};
 
 /// Parses an entry of `X-Forwarded-For` or of a header with one address, without the white space around it.
 ///
@@ -56,30 +56,6 @@ fn parse(entry: &[u8], is_port: fn(&[u8]) -> bool) -> Result<IpAddr, UnknownReas
     canonical(addr.ok_or(UnknownReason::Malformed)?)
 }
 
-/// Parses dotted decimals exactly as the standard library does, which takes only text.
-fn parse_ipv4(entry: &[u8]) -> Option<Ipv4Addr> {
-    let (mut bits, mut octet, mut digits, mut dots) = (0_u32, 0_u32, 0_u32, 0_u32);
-    for byte in entry {
-        match byte {
-            // A leading zero would be octal to others.
-            b'0'..=b'9' if digits == 0 || octet != 0 => {
-                octet = octet * 10 + u32::from(byte - b'0');
-                digits += 1;
-                if u32::from(u8::MAX) < octet {
-                    return None;
-                }
-            }
-            b'.' if digits != 0 && dots < 3 => {
-                bits = (bits << 8) | octet;
-                (octet, digits) = (0, 0);
-                dots += 1;
-            }
-            _ => return None,
-        }
-    }
-    (digits != 0 && dots == 3).then(|| Ipv4Addr::from_bits((bits << 8) | octet))
-}
-
 /// Parses an address with a port, brackets or a zone.
 fn decorated(text: &str, is_port: fn(&[u8]) -> bool) -> Option<IpAddr> {
     if let Some(bracketed) = text.strip_prefix('[') {
@@ -109,6 +85,7 @@ fn zoned(text: &str) -> Option<IpAddr> {
     addr.parse::<Ipv6Addr>().ok().map(IpAddr::V6)
 }
 
+/// Returns the canonical form of an address that is somebody's.
 fn canonical(addr: IpAddr) -> Result<IpAddr, UnknownReason> {
     let addr = addr.to_canonical();
     if addr.is_unspecified() {
@@ -154,21 +131,7 @@ fn is_obfuscated(name: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-
-    proptest! {
-        #[test]
-        fn dotted_decimals_are_those_of_the_standard_library(
-            text in "[0-9.]{0,16}|([0-9]{1,3}\\.){3}[0-9]{1,3}|([0-9]{1,2}\\.){2,4}[0-9a]{1,2}",
-            addr: u32,
-        ) {
-            prop_assert_eq!(parse_ipv4(text.as_bytes()), text.parse().ok());
-            let addr = Ipv4Addr::from_bits(addr);
-            prop_assert_eq!(parse_ipv4(addr.to_string().as_bytes()), Some(addr));
-        }
-    }
 
     const MALFORMED: Result<&str, UnknownReason> = Err(UnknownReason::Malformed);
     const OBFUSCATED: Result<&str, UnknownReason> = Err(UnknownReason::Obfuscated);

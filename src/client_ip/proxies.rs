@@ -185,6 +185,15 @@ impl TrustedProxies {
         }
     }
 
+    /// Returns the addresses, if that is what proxies are known by and they cannot be replaced.
+    #[inline]
+    pub(crate) fn fixed(&self) -> Option<(&IpSet, &Rules)> {
+        match &self.rules.trust {
+            Trust::Addresses(addresses) => Some((addresses, &self.rules)),
+            Trust::Hops { .. } | Trust::List(_) => None,
+        }
+    }
+
     pub(crate) fn max_bytes(&self) -> usize {
         self.rules.max_bytes
     }

@@ -47,6 +47,7 @@ impl Resolver {
         let peer = self.peer.find(&parts.extensions);
         let scheme = self.scheme.resolve_from(peer, parts);
         let context = self.source.resolve_from(peer, parts).with_scheme(scheme);
+        let context = context.with_authority_of(parts);
         self.record(&context, parts);
         if self.clean == Clean::Remove {
             let vouched =

@@ -1,6 +1,9 @@
 //! The walk from the peer towards the client.
 
-use std::{net::IpAddr, num::NonZeroUsize};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    num::NonZeroUsize,
+};
 
 use http::{HeaderMap, HeaderName};
 
@@ -8,6 +11,7 @@ use crate::{
     client_ip::{
         context::ClientIp,
         forwarded::{Element, ElementsFromRight},
+        ipv4::split_ipv4,
         node::{parse_addr, parse_viewer_address},
         peer::PeerAddr,
         proxies::{Rules, TrustedProxies, Vouching},
@@ -24,10 +28,51 @@ pub(crate) fn by_list(
     headers: &HeaderMap,
     name: &HeaderName,
 ) -> ClientIp {
+    if let Some(addr) = plain_ipv4(peer, proxies, headers, name) {
+        return ClientIp::Known(addr.into());
+    }
     behind(peer, proxies, |peer, rules, vouching| {
         let entries = FromRight::new(headers, name, rules.max_bytes);
         walk(peer, rules, vouching, entries, parse_addr)
     })
+}
+
+/// Finds the client where it, the peer and all proxies are addresses of IPv4 in the last line and nothing is unusual, which is most
+/// requests by far. Then an entry is parsed and its end is found in one pass. Whatever is not that is left to the walk, so that
+/// an address found here is the one that the walk would find.
+#[inline]
+fn plain_ipv4(
+    peer: Option<PeerAddr>,
+    proxies: &TrustedProxies,
+    headers: &HeaderMap,
+    name: &HeaderName,
+) -> Option<Ipv4Addr> {
+    let (proxies, rules) = proxies.fixed()?;
+    let Some(IpAddr::V4(peer)) = peer?.ip() else {
+        return None;
+    };
+    if !proxies.contains_ipv4(peer) {
+        return None;
+    }
+    let mut line = headers.get_all(name).iter().next_back()?.as_bytes();
+    if rules.max_bytes < line.len() {
+        return None;
+    }
+    for _ in 0..rules.max_entries {
+        let (addr, before) = split_ipv4(line)?;
+        line = match before {
+            [] => before,
+            [rest @ .., b','] | [rest @ .., b',', b' '] => rest,
+            _ => return None,
+        };
+        if addr.is_unspecified() {
+            return None;
+        }
+        if !proxies.contains_ipv4(addr) {
+            return Some(addr);
+        }
+    }
+    None
 }
 
 /// Resolves the client by `Forwarded`.

@@ -5,9 +5,13 @@ use std::{error::Error, fmt, net::IpAddr, str::FromStr, sync::Arc};
 use http::StatusCode;
 
 use crate::{
-    client_ip::{context::ClientContext, peer::PeerSource, proxies::TrustedProxies},
+    client_ip::{
+        authority::{HostError, HostRef, RequestHost},
+        context::ClientContext,
+        peer::PeerSource,
+        proxies::TrustedProxies,
+    },
     event::model::Action,
-    host::authority::{HostError, HostRef, RequestHost},
     policy::{
         decision::Check, head::RequestHead, label::PolicyLabel, rejection::Rejection, set::Policy,
     },

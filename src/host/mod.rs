@@ -36,11 +36,10 @@
 //! ```
 
 pub(crate) mod allowed;
-pub(crate) mod authority;
 pub(crate) mod layer;
 
 pub use self::{
     allowed::{AllowedHosts, AllowedHostsError},
-    authority::{HostError, RequestHost},
     layer::AllowedHostsLayer,
 };
+pub use crate::client_ip::authority::{HostError, RequestHost};

@@ -8,7 +8,7 @@ use http::{
 };
 
 use crate::{
-    host::authority::RequestHost,
+    client_ip::authority::RequestHost,
     policy::{
         admission::Admission,
         fields::{Field, FieldMode},

@@ -5,11 +5,9 @@ use std::{error::Error, fmt, fmt::Write as _, str::FromStr};
 use http::{HeaderValue, StatusCode, uri::PathAndQuery};
 
 use crate::{
+    client_ip::authority::RequestHost,
     event::model::Action,
-    host::{
-        allowed::{AllowedHosts, HostProblem},
-        authority::RequestHost,
-    },
+    host::allowed::{AllowedHosts, HostProblem},
     policy::{head::RequestHead, rejection::Rejection},
 };
 

@@ -19,6 +19,9 @@ pub(crate) struct Segments<T> {
 /// From this many segments on, the jump index pays.
 const JUMP_FROM: usize = 128;
 
+/// Up to this many segments, looking at each costs no more than searching.
+const FEW: usize = 4;
+
 impl<T: Bits> Segments<T> {
     pub(crate) fn new(prefixes: Vec<(T, u8)>) -> Self {
         // A prefix sorts before those that lie in it. Packed, the most of them sort faster.
@@ -57,6 +60,17 @@ impl<T: Bits> Segments<T> {
         let segment = before.checked_sub(1)?;
         let (start, length) = (*self.starts.get(segment)?, *self.lengths.get(segment)?);
         addr.agrees(start, length).then_some(length)
+    }
+
+    /// Returns whether any prefix covers an address.
+    #[inline]
+    pub(crate) fn covers(&self, addr: T) -> bool {
+        if FEW < self.starts.len() {
+            return self.find(addr).is_some();
+        }
+        // An address that agrees with a segment lies in the prefix of it, even if another segment tells a more specific one.
+        let mut segments = self.starts.iter().zip(&self.lengths);
+        segments.any(|(start, length)| addr.agrees(*start, *length))
     }
 
     /// Returns an address and the prefix length of every segment. A prefix occurs once for each of its segments.
@@ -216,6 +230,23 @@ mod tests {
     }
 
     #[test]
+    fn a_few_segments_cover_what_they_find() {
+        for prefixes in [
+            &[][..],
+            &[(0, 0)],
+            &[(8, 29)],
+            &[(8, 29), (10, 32)],
+            &[(0, 28), (4, 31), (u32::MAX, 32)],
+        ] {
+            let segments = Segments::new(prefixes.to_vec());
+            for addr in (0..20).chain([u32::MAX - 1, u32::MAX]) {
+                let found = segments.find(addr).is_some();
+                assert_eq!(segments.covers(addr), found, "{prefixes:?} {addr}");
+            }
+        }
+    }
+
+    #[test]
     fn the_jump_index_changes_no_answer() {
         let mut number = 1_u32;
         let prefixes: Vec<(u32, u8)> = (0..5_000_u32)
@@ -235,6 +266,7 @@ mod tests {
                 start.last_of(length).wrapping_add(1),
             ] {
                 assert_eq!(with.find(addr), without.find(addr), "{addr:#x}");
+                assert_eq!(with.covers(addr), with.find(addr).is_some(), "{addr:#x}");
             }
         }
     }

@@ -35,6 +35,12 @@ impl IpSet {
         self.find_length(addr).is_some()
     }
 
+    /// Returns whether the set covers an address of IPv4.
+    #[inline]
+    pub(crate) fn contains_ipv4(&self, addr: Ipv4Addr) -> bool {
+        self.v4.covers(addr.to_bits())
+    }
+
     /// Returns the most specific entry that covers an address.
     ///
     /// # Example
@@ -245,6 +251,9 @@ mod tests {
         let addr = addr.parse().unwrap();
         assert_eq!(set.find(addr), expected.map(|net| net.parse().unwrap()));
         assert_eq!(set.contains(addr), expected.is_some());
+        if let IpAddr::V4(addr) = addr {
+            assert_eq!(set.contains_ipv4(addr), expected.is_some());
+        }
     }
 
     #[test]

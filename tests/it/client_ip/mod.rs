@@ -1,5 +1,6 @@
 //! Whom a request comes from. The names of the cases are those of the table they were gathered in.
 
+mod authority;
 mod forwarded;
 mod hops;
 mod layer;

@@ -1,7 +1,10 @@
 //! Section J: what holds whatever is sent.
 
 use http::{HeaderName, HeaderValue};
-use palisade::client_ip::{ClientIp, ClientIpSource, TrustedProxies};
+use palisade::{
+    client_ip::{ClientIp, ClientIpSource, TrustedProxies},
+    ip_set::IpList,
+};
 use proptest::{collection::vec, prelude::*};
 
 use super::{headers, peer, proxies, resolve};
@@ -106,6 +109,39 @@ proptest! {
             let client = resolve(&source, peer("10.0.0.1:80"), headers(&lines));
             prop_assert_eq!(client, ClientIp::Known("203.0.113.7".parse().unwrap()));
         }
+    }
+
+    /// Lists that can be replaced take the long way always, fixed ones only where a header is unusual.
+    #[test]
+    fn the_short_way_ends_where_the_long_one_does(
+        lines in vec(
+            vec(
+                prop_oneof![
+                    Just("10.0.0.2"), Just("10.0.0.3"), Just("203.0.113.7"), Just("0.0.0.0"), Just("010.0.0.1"),
+                    Just("10.0.0.2:443"), Just("2001:db8::7"), Just(","), Just(", "), Just(", "), Just(" "), Just("\t"), Just("."), Just("1"),
+                ],
+                0..12,
+            ),
+            0..3,
+        ),
+        trusted in prop_oneof![Just("10.0.0.0/8"), Just("0.0.0.0/5"), Just("10.0.0.2, 10.0.0.1, 192.0.2.0/24, 192.0.2.1, 2001:db8::/32")],
+        peer_addr in prop_oneof![Just("10.0.0.1"), Just("[::ffff:10.0.0.1]:80"), Just("203.0.113.9"), Just("2001:db8::1")],
+        max_bytes in 0..60_usize,
+        max_entries in 0..5_usize,
+    ) {
+        let limited = |trusted: TrustedProxies| {
+            let trusted = trusted.with_max_bytes(max_bytes).with_max_entries(max_entries);
+            ClientIpSource::XForwardedFor(trusted)
+        };
+        let list = IpList::new("proxies", trusted.parse().unwrap());
+        let long = limited(TrustedProxies::from_list(list).unwrap());
+        let short = limited(proxies(trusted));
+        let lines: Vec<_> = lines.iter().map(|line| line.concat().trim().to_owned()).collect();
+        let lines: Vec<_> = lines.iter().map(|line| ("x-forwarded-for", line.as_bytes())).collect();
+        prop_assert_eq!(
+            resolve(&short, peer(peer_addr), headers(&lines)),
+            resolve(&long, peer(peer_addr), headers(&lines))
+        );
     }
 
     /// J12.

@@ -44,6 +44,8 @@ async fn whoami_shows_what_was_resolved() {
     assert_eq!(who["client"], "127.0.0.1");
     assert_eq!(who["peer"], "127.0.0.1");
     assert_eq!(who["scheme"], "http");
+    let authority = who["authority"].as_str().unwrap();
+    assert!(authority.starts_with("127.0.0.1:"), "{authority}");
 }
 
 #[tokio::test]

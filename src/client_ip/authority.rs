@@ -6,7 +6,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use http::{Version, header::HOST, request::Parts};
+use http::{HeaderValue, Version, header::HOST, request::Parts, uri::Authority};
 
 /// The host and port that a request is addressed to, borrowed from the request.
 ///
@@ -24,23 +24,47 @@ pub(crate) enum HostRef<'a> {
     Name(&'a str),
 }
 
+/// The lines of the field `Host` in a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum HostField<T> {
+    Missing,
+    One(T),
+    Several,
+}
+
 impl<'a> RequestHost<'a> {
     /// Finds the host of a request in `:authority`, in a target in absolute form and in the field `Host`, which must agree.
+    ///
+    /// [`ClientContext::authority`](crate::client_ip::ClientContext::authority) returns the same for as long as the context is kept.
     ///
     /// # Errors
     ///
     /// Fails if the host is missing, appears twice, does not parse, bears user information, or if the places disagree.
     pub fn of(request: &'a Parts) -> Result<Self, HostError> {
-        let target = match request.uri.authority() {
+        let mut lines = request.headers.get_all(HOST).iter();
+        let field = match (lines.next(), lines.next()) {
+            (None, _) => HostField::Missing,
+            (Some(line), None) => HostField::One(line),
+            (Some(_), Some(_)) => HostField::Several,
+        };
+        Self::agreed(request.uri.authority(), field, request.version)
+    }
+
+    /// Finds the host in the places that a request may name it in.
+    pub(crate) fn agreed(
+        target: Option<&'a Authority>,
+        field: HostField<&'a HeaderValue>,
+        version: Version,
+    ) -> Result<Self, HostError> {
+        let target = match target {
             Some(authority) => Some(Self::parse(authority.as_str().as_bytes())?),
             None => None,
         };
-        let mut lines = request.headers.get_all(HOST).iter();
-        let field = match (lines.next(), lines.next()) {
-            (None, _) => None,
+        let field = match field {
+            HostField::Missing => None,
+            HostField::One(line) => Some(Self::parse(line.as_bytes())?),
             // RFC 9112, section 3.2: more than one line is answered with 400.
-            (Some(_), Some(_)) => return Err(HostError(Kind::Duplicate)),
-            (Some(line), None) => Some(Self::parse(line.as_bytes())?),
+            HostField::Several => return Err(HostError(Kind::Duplicate)),
         };
         match (target, field) {
             // RFC 9112, section 3.2.2, would let the target win, and RFC 9113, section 8.3.1, `:authority`; but what stands in front
@@ -48,7 +72,7 @@ impl<'a> RequestHost<'a> {
             (Some(target), Some(field)) if target != field => Err(HostError(Kind::Disagreeing)),
             (_, Some(field)) => Ok(field),
             // RFC 9112, section 3.2: a request of HTTP/1.1 needs the field whatever its target. RFC 9113, section 8.3.1: not so in HTTP/2.
-            (Some(_), None) if request.version == Version::HTTP_11 => Err(HostError(Kind::Missing)),
+            (Some(_), None) if version == Version::HTTP_11 => Err(HostError(Kind::Missing)),
             (Some(target), None) => Ok(target),
             (None, None) => Err(HostError(Kind::Missing)),
         }
