@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use palisade::secret::{ExposeSecret as _, SecretLoader, SecretSlice};
 use rustls::{
     ServerConfig,
     crypto::ring,
@@ -20,6 +21,9 @@ use tokio::{
     time::{MissedTickBehavior, interval, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
+
+/// What the secret that holds the key is called.
+const KEY: &str = "TLS_KEY";
 
 /// How long a client may take for the handshake.
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -143,9 +147,10 @@ impl Files {
         let chain = CertificateDer::pem_slice_iter(&certificate)
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| TlsError::new(&self.certificate, "is no PEM file", error))?;
+        let text = self.key_text()?;
         // What the parser says about a key could quote it.
-        let key = PrivateKeyDer::from_pem_file(&self.key)
-            .map_err(|_| TlsError::bare(&self.key, "cannot be read or holds no private key"))?;
+        let key = PrivateKeyDer::from_pem_slice(text.expose_secret())
+            .map_err(|_| TlsError::bare(&self.key, "holds no private key"))?;
         let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_protocol_versions(&[&TLS13, &TLS12])
             .map_err(|error| TlsError::new(&self.certificate, "cannot be used", error))?
@@ -157,6 +162,22 @@ impl Files {
             config: Arc::new(config),
             certificate,
         })
+    }
+}
+
+impl Files {
+    /// Reads the key as a secret: a regular file that others cannot write, whose text is wiped when the key has been made of it.
+    fn key_text(&self) -> Result<SecretSlice<u8>, TlsError> {
+        // Secrets are at absolute paths, settings may be relative.
+        let path = std::path::absolute(&self.key)
+            .map_err(|error| TlsError::new(&self.key, "cannot be found", error))?;
+        let name = format!("{KEY}_FILE");
+        SecretLoader::new()
+            .without_directories()
+            .with_environment(move |asked| (asked == name).then(|| path.clone().into()))
+            .secret(KEY)
+            .bytes()
+            .map_err(|error| TlsError::new(&self.key, "cannot be used", error))
     }
 }
 

@@ -14,6 +14,7 @@ mod adapters;
 mod api_keys;
 mod auto_traits;
 mod client_ip;
+#[cfg(any(feature = "axum", feature = "secrets"))]
 mod clients;
 mod contract;
 #[cfg(all(
@@ -53,5 +54,6 @@ mod secret_rotation;
 #[cfg(feature = "secrets")]
 mod secrets;
 mod support;
+#[cfg(feature = "secrets")]
 mod tls;
 mod way_back;

@@ -177,6 +177,27 @@ fn write(path: &Path, text: &str) {
     fs::rename(&new, path).unwrap();
 }
 
+/// Case A20: what is none of the service's business cannot stop it.
+#[tokio::test]
+async fn a_variable_that_is_not_utf_8_is_nobodys_business() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _};
+
+    // The keys are read before the address, which is taken, ends the service.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap().to_string();
+    let output = support::command()
+        .env("BAD", OsStr::from_bytes(b"\xa3"))
+        .env("API_KEYS", r#"{"alice": "a-key-that-is-long-enough"}"#)
+        .env("API__SERVER__LISTEN", &addr)
+        .output();
+    let output = tokio::time::timeout(Duration::from_secs(20), output).await;
+    let stderr = String::from_utf8(output.unwrap().unwrap().stderr).unwrap();
+    assert!(
+        stderr.contains("server.listen") && stderr.contains("in use"),
+        "{stderr}"
+    );
+}
+
 #[tokio::test]
 async fn an_unusable_secret_ends_the_service_without_showing_it() {
     let folder = tempfile::tempdir().unwrap();
