@@ -8,7 +8,7 @@ use std::{
 use http::{Request, Response, StatusCode};
 use palisade::{
     client_ip::{ClientContext, ClientIpLayer, ClientIpSource, SchemeSource},
-    event::{SecurityEvent, SharedSink},
+    event::SecurityEvent,
     ip_set::IpList,
 };
 use tower::{Layer, ServiceExt, service_fn};
@@ -96,7 +96,10 @@ async fn an_event_tells_why_a_header_was_not_used() {
 async fn a_flood_of_malformed_headers_is_one_event_per_window() {
     use std::time::Duration;
 
-    use palisade::{clock::ManualClock, event::FloodControl};
+    use palisade::{
+        clock::ManualClock,
+        event::{FloodControl, SharedSink},
+    };
 
     let (clock, events) = (ManualClock::new(), Arc::new(Mutex::new(Vec::new())));
     let recorded = Arc::clone(&events);
