@@ -113,6 +113,13 @@ impl ClientIpLayer {
         self
     }
 
+    /// Records an event if entries of the proxies that are trusted for the address were read as the network around them.
+    pub(crate) fn tell_host_bits(&self) {
+        if let Some((_, proxies)) = self.resolver.source.header() {
+            proxies.tell_host_bits(&self.resolver.sink);
+        }
+    }
+
     /// Leaves it to the policies further in to say that the peer is missing.
     pub(crate) fn leaving_missing_peer(mut self) -> Self {
         self.resolver_mut().missing_peer = MissingPeer::Leave;

@@ -4,7 +4,12 @@ use std::{error::Error, fmt, num::NonZeroUsize, str::FromStr, sync::Arc};
 
 use crate::{
     client_ip::peer::PeerAddr,
-    ip_set::{error::IpSetError, list::IpList, set::IpSet},
+    event::sink::{EventSink, SharedSink},
+    ip_set::{
+        error::IpSetError,
+        list::IpList,
+        set::{HostBitsWarning, IpSet},
+    },
 };
 
 /// The proxies whose forwarding headers are believed.
@@ -194,6 +199,18 @@ impl TrustedProxies {
         }
     }
 
+    /// Records an event if entries were read as the network around them.
+    pub(crate) fn tell_host_bits(&self, sink: &SharedSink) {
+        const NAME: &str = "trusted_proxies";
+
+        let first = |set: &IpSet| set.host_bits().first().copied();
+        match &self.rules.trust {
+            Trust::Addresses(addresses) => tell(first(addresses), NAME, sink),
+            Trust::Hops { peers, .. } => tell(peers.as_ref().and_then(first), NAME, sink),
+            Trust::List(list) => tell(list.take_host_bits(), list.name(), sink),
+        }
+    }
+
     pub(crate) fn max_bytes(&self) -> usize {
         self.rules.max_bytes
     }
@@ -207,6 +224,12 @@ impl TrustedProxies {
                 max_entries: MAX_ENTRIES,
             }),
         }
+    }
+}
+
+fn tell(first: Option<HostBitsWarning>, list: &str, sink: &SharedSink) {
+    if let Some(first) = first {
+        sink.record(&first.event(list));
     }
 }
 

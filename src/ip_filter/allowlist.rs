@@ -5,7 +5,10 @@ use std::{error::Error, fmt, str::FromStr};
 use http::StatusCode;
 
 use crate::{
-    event::model::Action,
+    event::{
+        model::Action,
+        sink::{EventSink, SharedSink},
+    },
     ip_filter::subject::{IpSubject, Judged, misconfigured},
     ip_set::{error::IpSetError, list::IpList, set::IpSet},
     policy::{
@@ -89,6 +92,15 @@ impl IpAllowlist {
         Rejection::new(Action::IpNotAllowed, self.status, reason)
             .with_policy(self.list.name().clone())
             .with_generation(generation)
+    }
+}
+
+impl IpAllowlist {
+    /// Records an event if entries were read as the network around them.
+    pub(crate) fn tell_host_bits(&self, sink: &SharedSink) {
+        if let Some(first) = self.list.take_host_bits() {
+            sink.record(&first.event(self.list.name()));
+        }
     }
 }
 

@@ -5,7 +5,10 @@ use std::str::FromStr;
 use http::StatusCode;
 
 use crate::{
-    event::model::Action,
+    event::{
+        model::Action,
+        sink::{EventSink, SharedSink},
+    },
     ip_filter::subject::{IpSubject, Judged, UnknownClients, misconfigured},
     ip_set::{error::IpSetError, list::IpList, set::IpSet},
     policy::{
@@ -62,6 +65,15 @@ impl IpDenylist {
     pub fn with_unknown_clients(mut self, unknown: UnknownClients) -> Self {
         self.unknown = unknown;
         self
+    }
+}
+
+impl IpDenylist {
+    /// Records an event if entries were read as the network around them.
+    pub(crate) fn tell_host_bits(&self, sink: &SharedSink) {
+        if let Some(first) = self.list.take_host_bits() {
+            sink.record(&first.event(self.list.name()));
+        }
     }
 }
 

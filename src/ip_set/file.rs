@@ -57,8 +57,6 @@ pub struct IpListFile {
     seen: Option<Stamp>,
     /// The last failure, so that it is told once.
     failure: Option<IpListFileError>,
-    /// Whether entries with bits behind their prefix have been told of.
-    warned: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -105,7 +103,6 @@ impl IpListFile {
             clock,
             seen,
             failure: None,
-            warned: false,
         })
     }
 
@@ -178,7 +175,6 @@ impl IpListFile {
                 }
                 self.list.replace(set);
                 self.record(Action::IpListReloaded, "the list was reloaded");
-                self.warned = false;
                 self.warn();
                 Reload::Replaced
             }
@@ -198,14 +194,9 @@ impl IpListFile {
         }
     }
 
-    fn warn(&mut self) {
-        if mem::replace(&mut self.warned, true) {
-            return;
-        }
-        let first = self.list.load().set.host_bits().first().copied();
-        if let Some(first) = first {
-            let reason = format!("bits are set behind a prefix: {first}");
-            self.record(Action::IpListEntryMasked, &reason);
+    fn warn(&self) {
+        if let Some(first) = self.list.take_host_bits() {
+            self.sink.record(&first.event(self.list.name()));
         }
     }
 

@@ -3,13 +3,16 @@
 use std::{
     fmt,
     net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use arc_swap::{ArcSwap, Guard};
 use ipnet::IpNet;
 
-use crate::ip_set::set::IpSet;
+use crate::ip_set::set::{HostBitsWarning, IpSet};
 
 /// A named list of addresses that can be replaced as a whole while requests are asking it. Clones are handles on the same list.
 ///
@@ -40,6 +43,8 @@ struct Shared {
     current: ArcSwap<Snapshot>,
     /// Replaced lists that somebody was still looking at. Also keeps replacements one behind the other.
     retired: Mutex<Vec<Arc<Snapshot>>>,
+    /// The generation whose entries with bits behind their prefix have been told of, so that only one of all who look does.
+    told: AtomicU64,
 }
 
 /// A list as it was at one time.
@@ -59,6 +64,7 @@ impl IpList {
                 name: name.into(),
                 current: ArcSwap::from_pointee(snapshot),
                 retired: Mutex::new(Vec::new()),
+                told: AtomicU64::new(0),
             }),
         }
     }
@@ -113,6 +119,19 @@ impl IpList {
     #[must_use]
     pub fn to_set(&self) -> IpSet {
         self.load().set.clone()
+    }
+
+    /// Returns the first entry that was read as the network around it, once for each generation.
+    pub(crate) fn take_host_bits(&self) -> Option<HostBitsWarning> {
+        let snapshot = self.load();
+        let told = self
+            .shared
+            .told
+            .swap(snapshot.generation, Ordering::Relaxed);
+        if told == snapshot.generation {
+            return None;
+        }
+        snapshot.set.host_bits().first().copied()
     }
 
     /// Returns the current list, to be asked and let go at once.

@@ -8,7 +8,10 @@ use std::{
 
 use ipnet::IpNet;
 
-use crate::ip_set::{entry::Prefix, error::IpSetError, segments::Segments};
+use crate::{
+    event::model::{Action, SecurityEvent},
+    ip_set::{entry::Prefix, error::IpSetError, segments::Segments},
+};
 
 /// A set of IP addresses, made of prefixes.
 ///
@@ -213,6 +216,12 @@ pub struct HostBitsWarning {
 impl HostBitsWarning {
     pub(crate) fn new(line: usize, written: IpAddr, net: IpNet) -> Self {
         Self { line, written, net }
+    }
+
+    /// Returns the event that tells of the entry of a list.
+    pub(crate) fn event(self, list: &str) -> SecurityEvent<'_> {
+        let reason = format!("bits are set behind a prefix: {self}");
+        SecurityEvent::new(Action::IpListEntryMasked, reason).with_policy(list)
     }
 
     /// Returns the line of the entry, counted from 1.

@@ -217,7 +217,7 @@ impl<R> SecurityBuilder<R> {
 }
 
 impl<R: Clone> SecurityBuilder<R> {
-    /// Makes the layer.
+    /// Makes the layer. One event per list tells of entries with bits set behind their prefix (`10.0.0.1/8`), which may be typos.
     #[must_use]
     pub fn build(self) -> SecurityLayer<R> {
         let policies = SecurityPolicies {
@@ -249,10 +249,17 @@ impl<R: Clone> SecurityBuilder<R> {
             // One source for the check and for the context, or the two could disagree.
             client_ip = client_ip.with_scheme(https.scheme_source().clone());
         }
-        let mut enforce = EnforceLayer::new(policies).with_responder(self.respond);
         // One sink for both layers, so that they share the budget of the default one.
         let sink = self.sink.unwrap_or_default();
+        for list in &policies.deny {
+            list.tell_host_bits(&sink);
+        }
+        for list in &policies.allow {
+            list.tell_host_bits(&sink);
+        }
+        let mut enforce = EnforceLayer::new(policies).with_responder(self.respond);
         client_ip = client_ip.with_shared_sink(sink.clone());
+        client_ip.tell_host_bits();
         enforce = enforce.with_shared_sink(sink);
         if self.check_duration {
             enforce = enforce.with_check_duration();

@@ -8,9 +8,12 @@ use std::{
 };
 
 use palisade::{
+    SecurityLayer,
+    client_ip::{ClientIpSource, TrustedProxies},
     clock::ManualClock,
     event::{SecurityEvent, SharedSink},
-    ip_set::{HostBits, IpListFile, IpListWatcher, Reload},
+    ip_filter::IpDenylist,
+    ip_set::{HostBits, IpList, IpListFile, IpListWatcher, Reload},
 };
 use tempfile::TempDir;
 
@@ -185,6 +188,32 @@ fn bits_behind_a_prefix_are_told_once() {
     fixture.check_kept(
         "file is no list of addresses: line 1, entry 1: address has bits set behind its prefix",
     );
+}
+
+/// Case F18, for lists that come from the configuration.
+#[test]
+fn the_facade_tells_of_bits_behind_a_prefix_once() {
+    let (sender, events) = channel();
+    let build = |deny: IpList| {
+        let sender = sender.clone();
+        let proxies: TrustedProxies = "192.0.2.1/24".parse().unwrap();
+        let _ = SecurityLayer::builder(ClientIpSource::XForwardedFor(proxies))
+            .deny(IpDenylist::new(deny))
+            .allow("10.0.0.0/8".parse().unwrap())
+            .sink(move |event: &SecurityEvent<'_>| {
+                let policy = event.policy().unwrap_or_default();
+                let shown = format!("{} {policy}: {}", event.action().as_str(), event.reason());
+                let _ = sender.send(shown);
+            })
+            .build();
+        events.try_iter().collect::<Vec<String>>()
+    };
+    let told = "ip_list_entry_masked blocked: bits are set behind a prefix: line 1: 10.0.0.1 was read as 10.0.0.0/8";
+    let proxies = "ip_list_entry_masked trusted_proxies: bits are set behind a prefix: line 1: 192.0.2.1 was read as 192.0.2.0/24";
+    let list = IpList::new("blocked", "10.0.0.1/8".parse().unwrap());
+    assert_eq!(build(list.clone()), [told, proxies]);
+    // The list is shared by both layers and told of already.
+    assert_eq!(build(list), [proxies]);
 }
 
 #[test]

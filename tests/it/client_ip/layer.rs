@@ -90,6 +90,53 @@ async fn an_event_tells_why_a_header_was_not_used() {
     );
 }
 
+/// Case J13, with the flood control of the default sink.
+#[cfg(feature = "flood-control")]
+#[tokio::test]
+async fn a_flood_of_malformed_headers_is_one_event_per_window() {
+    use std::time::Duration;
+
+    use palisade::{
+        clock::ManualClock,
+        event::{FloodControl, SharedSink},
+    };
+
+    let (clock, events) = (ManualClock::new(), Arc::new(Mutex::new(Vec::new())));
+    let recorded = Arc::clone(&events);
+    let sink = FloodControl::new(move |event: &SecurityEvent<'_>| {
+        let shown = (event.action().as_str(), event.count());
+        recorded.lock().unwrap().push(shown);
+    });
+    let sink = SharedSink::new(sink.with_clock(clock.clone()));
+    let service =
+        layer()
+            .with_shared_sink(sink.clone())
+            .layer(service_fn(async |_: Request<()>| {
+                Ok::<_, Infallible>(Response::new(()))
+            }));
+    for window in 0..3 {
+        for number in 0..1_000 {
+            let mut request = Request::new(());
+            let value = format!("nonsense-{window}-{number}");
+            let lines = headers(&[("x-forwarded-for", value.as_bytes())]);
+            *request.headers_mut() = lines;
+            request.extensions_mut().insert(peer("10.0.0.1").unwrap());
+            let Ok(_) = service.clone().oneshot(request).await;
+        }
+        let seen: Vec<_> = std::mem::take(&mut *events.lock().unwrap());
+        let first = ("forwarded_header_malformed", None);
+        // The repeats of the window before are summed up once it is over.
+        let repeats = ("events_suppressed", Some(999));
+        let expected = if window == 0 {
+            &[first][..]
+        } else {
+            &[repeats, first]
+        };
+        assert_eq!(seen, expected);
+        clock.advance(Duration::from_secs(61));
+    }
+}
+
 #[tokio::test]
 async fn headers_that_nobody_vouches_for_can_be_removed() {
     let lines: [(&str, &[u8]); 6] = [
