@@ -42,7 +42,7 @@ while read -r file; do
       *://*) check_elsewhere "$file" "$link"; continue ;;
       mailto:*) complain "$file" "$link: nobody promises to read mail"; continue ;;
       # rustdoc checks these.
-      crate::* | super::*) [[ $file == src/* ]] || complain "$file" "$link is a link of rustdoc"; continue ;;
+      crate::*) [[ $file == src/* ]] || complain "$file" "$link is a link of rustdoc"; continue ;;
     esac
     path=${link%%#*}
     target=$file
