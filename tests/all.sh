@@ -20,7 +20,7 @@ for arg in "$@"; do
 done
 
 # Commands the tests call, and the Debian package each comes from.
-needed=(cc:gcc chromedriver:chromium-driver chromium:chromium fail2ban-client:fail2ban jq:jq nginx:nginx-light pkg-config:pkg-config promtool:prometheus rsyslogd:rsyslog valgrind:valgrind)
+needed=(cc:gcc chromedriver:chromium-driver chromium:chromium codespell:codespell curl:curl fail2ban-client:fail2ban jq:jq nginx:nginx-light pkg-config:pkg-config promtool:prometheus rsyslogd:rsyslog valgrind:valgrind)
 
 say() { printf '\n== %s\n' "$*"; }
 
@@ -113,6 +113,9 @@ check_rust_version
 
 say "the README's numbers"
 check_readme
+
+say "spelling and links"
+tests/text.sh
 
 say "tests, all features"
 cargo test --workspace --all-features

@@ -36,6 +36,31 @@
 //! appear with the first load. All others are there from the start.
 //!
 //! Every label value comes from code or configuration, never from a request: a client cannot make a new series.
+//!
+//! # Example
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::{convert::Infallible, net::SocketAddr};
+//! use http::{Request, Response};
+//! use palisade::{SecurityLayer, client_ip::{ClientIpSource, PeerAddr}, event::NullSink};
+//! use tower::{ServiceBuilder, ServiceExt, service_fn};
+//!
+//! let security = SecurityLayer::builder(ClientIpSource::Peer).deny("198.51.100.0/24".parse()?).sink(NullSink).build();
+//! let service = ServiceBuilder::new()
+//!     .layer(security.clone())
+//!     .service(service_fn(|_: Request<()>| async { Ok::<_, Infallible>(Response::new(String::new())) }));
+//! for (client, expected) in [([203, 0, 113, 7], 200), ([198, 51, 100, 7], 403)] {
+//!     let peer = SocketAddr::from((client, 50_000));
+//!     let request = Request::get("/").extension(PeerAddr::from(peer)).body(())?;
+//!     assert_eq!(service.clone().oneshot(request).await?.status(), expected);
+//! }
+//!
+//! let counts = security.counts();
+//! let deny = counts.iter().find(|it| it.denied() > 0).ok_or("nobody was refused")?;
+//! assert_eq!((deny.allowed(), deny.denied()), (1, 1));
+//! # Ok(()) }
+//! ```
 
 pub(crate) mod counter;
 pub(crate) mod duration;
