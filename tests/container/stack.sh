@@ -38,7 +38,7 @@ edge() {
   curl --silent --show-error --max-time 20 --cacert "$work/secrets/tls.crt" --header "authorization: Bearer $(api_key)" "${@:1:$#-1}" "https://localhost:$https_port$path"
 }
 edge_status() { edge --output /dev/null --write-out '%{http_code}' "$@"; }
-# from_client COMMAND..: in a container that shares nginx's outer network, as a neighbour or the internet would.
+# from_client COMMAND..: in a container that shares nginx's outer network, as a neighbor or the internet would.
 from_client() { docker exec "$client" "$@"; }
 from_attempt() { compose run --rm --no-deps --quiet-pull attempt "$@"; }
 
@@ -127,7 +127,7 @@ instance_cannot_reach_the_host() {
   kill "$server" && wait "$server" 2>/dev/null
   return "$status"
 }
-instance_can_reach_its_neighbour() { contains 'connect:172.30.241.10:8443 allowed' "$(from_attempt connect 172.30.241.10 8443)"; }
+instance_can_reach_its_neighbor() { contains 'connect:172.30.241.10:8443 allowed' "$(from_attempt connect 172.30.241.10 8443)"; }
 inner_paths_are_hidden() {
   local path
   for path in /metrics /healthz /readyz; do is 404 "$(edge_status "$path")" || return 1; done
@@ -143,7 +143,7 @@ spoofing_through_nginx_changes_nothing() {
   honest=$(whoami)
   [ -n "$honest" ] && contains client "$honest" && is "$honest" "$(whoami "${spoof[@]}")"
 }
-# A neighbour on an inner network is no trusted proxy.
+# A neighbor on an inner network is no trusted proxy.
 spoofing_past_nginx_changes_nothing() {
   local output ip
   output=$(docker run --rm --network "${project}_metrics" --entrypoint sh nginxinc/nginx-unprivileged:stable-trixie -c \
@@ -431,7 +431,7 @@ probe_stack() {
   else
     skip network-instance-cannot-reach-the-host "engines before version 27 ignore the isolated gateway mode"
   fi
-  check control-network-instance-reaches-its-neighbour instance_can_reach_its_neighbour
+  check control-network-instance-reaches-its-neighbor instance_can_reach_its_neighbor
   check network-inner-paths-are-hidden inner_paths_are_hidden
 
   check client-address-is-the-clients client_address_is_the_clients

@@ -17,6 +17,7 @@ mod client_ip;
 #[cfg(any(feature = "axum", feature = "secrets"))]
 mod clients;
 mod contract;
+mod docs;
 #[cfg(all(
     feature = "metrics",
     feature = "privacy",
