@@ -16,7 +16,11 @@ use crate::{
         peer::{PeerAddr, PeerSource},
     },
     policy::head::RequestHead,
-    rate_limit::set::{Kind, RateLimitError},
+    rate_limit::{
+        hasher::{KeyHasher, finish},
+        set::{Kind, QuotaSet, RateLimitError},
+        store::places::KeyHash,
+    },
 };
 
 /// What requests are counted under: the client's address, a header, an identity, the route, or several of them together.
@@ -149,6 +153,49 @@ impl RateLimitKey {
         self
     }
 
+    /// Hashes the key of a request; nothing where a part is missing that must not be.
+    #[inline]
+    pub(crate) fn hash(
+        &self,
+        head: &RequestHead<'_>,
+        tier: Option<&QuotaSet>,
+        hasher: &KeyHasher,
+    ) -> Keyed {
+        match (self.parts.as_slice(), tier) {
+            ([Part::ClientIp(prefix)], None) => {
+                Keyed::Counted(hash_client(client(head), *prefix, hasher))
+            }
+            _ => self.hash_parts(head, tier, hasher),
+        }
+    }
+
+    fn hash_parts(
+        &self,
+        head: &RequestHead<'_>,
+        tier: Option<&QuotaSet>,
+        hasher: &KeyHasher,
+    ) -> Keyed {
+        let mut hasher = hasher.for_parts();
+        let complete = self.write(head, &mut hasher);
+        // Tiers have rows of their own: in a shared one, the arrival times would be clamped to the smallest capacity.
+        for quota in tier.into_iter().flat_map(QuotaSet::iter) {
+            quota.hash(&mut hasher);
+        }
+        match (complete, self.missing()) {
+            (true, _) | (false, MissingKey::Share) => Keyed::Counted(finish(&hasher)),
+            (false, MissingKey::Refuse) => Keyed::Missing,
+            (false, MissingKey::Skip) => Keyed::Skipped,
+        }
+    }
+
+    /// Hashes the key of a client's address, where that is all there is to it.
+    pub(crate) fn hash_of_client(&self, client: ClientIp, hasher: &KeyHasher) -> Option<KeyHash> {
+        match self.parts.as_slice() {
+            [Part::ClientIp(prefix)] => Some(hash_client(client, *prefix, hasher)),
+            _ => None,
+        }
+    }
+
     pub(crate) fn missing(&self) -> MissingKey {
         self.missing
     }
@@ -162,23 +209,19 @@ impl RateLimitKey {
         complete
     }
 
-    /// Writes the key of a client's address, where that is all there is to it.
-    pub(crate) fn write_client(&self, client: ClientIp, hasher: &mut DefaultHasher) -> bool {
-        match self.parts.as_slice() {
-            [Part::ClientIp(prefix)] => {
-                write_client(client, *prefix, hasher);
-                true
-            }
-            _ => false,
-        }
-    }
-
     fn part(part: Part) -> Self {
         Self {
             parts: vec![part],
             missing: MissingKey::Refuse,
         }
     }
+}
+
+/// What a request is counted under.
+pub(crate) enum Keyed {
+    Counted(KeyHash),
+    Missing,
+    Skipped,
 }
 
 impl Default for RateLimitKey {
@@ -282,8 +325,16 @@ fn client(head: &RequestHead<'_>) -> ClientIp {
     }
 }
 
+#[inline]
+fn hash_client(client: ClientIp, prefix: u8, hasher: &KeyHasher) -> KeyHash {
+    let mut hasher = hasher.for_address();
+    write_client(client, prefix, &mut hasher);
+    finish(&hasher)
+}
+
 /// Writes a client so that the first word tells the kinds apart.
-fn write_client(client: ClientIp, prefix: u8, hasher: &mut DefaultHasher) {
+#[inline]
+fn write_client(client: ClientIp, prefix: u8, hasher: &mut impl Hasher) {
     match client {
         ClientIp::AllTrusted { addr, .. } | ClientIp::Known(addr) => {
             write_addr(addr, prefix, hasher);
@@ -297,17 +348,19 @@ fn write_client(client: ClientIp, prefix: u8, hasher: &mut DefaultHasher) {
     }
 }
 
-fn write_addr(addr: IpAddr, prefix: u8, hasher: &mut DefaultHasher) {
+#[inline]
+fn write_addr(addr: IpAddr, prefix: u8, hasher: &mut impl Hasher) {
     match network(addr, prefix) {
         IpAddr::V4(addr) => hasher.write_u64(IPV4 | u64::from(u32::from(addr))),
         IpAddr::V6(addr) => {
             hasher.write_u64(IPV6);
-            hasher.write(&addr.octets());
+            hasher.write_u128(addr.into());
         }
     }
 }
 
 /// Returns what counts as one client.
+#[inline]
 pub(crate) fn network(addr: IpAddr, prefix: u8) -> IpAddr {
     let IpAddr::V6(addr) = addr.to_canonical() else {
         return addr.to_canonical();

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    hash::{BuildHasher, Hash, Hasher, RandomState},
+    hash::{BuildHasher, RandomState},
     net::IpAddr,
     num::NonZeroU32,
     sync::{
@@ -12,7 +12,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode, header::ACCESS_CONTROL_EXPOSE_HEADERS};
 
 use crate::{
     client_ip::context::ClientIp,
@@ -30,8 +30,8 @@ use crate::{
     },
     rate_limit::{
         charge::Charge,
-        fields,
-        key::MissingKey,
+        fields::{self, PartitionKey},
+        key::Keyed,
         limiter::RateLimiter,
         quota::SECOND,
         reservation::Reservation,
@@ -99,6 +99,7 @@ impl RateLimit {
     pub(crate) fn of(limiter: RateLimiter, settings: Settings) -> Self {
         let lean = settings.standard.is_none()
             && settings.legacy.is_none()
+            && settings.exposed.is_none()
             && settings.near_limit.is_none()
             && !settings.reserves();
         Self(Arc::new(Limit {
@@ -120,7 +121,10 @@ impl RateLimit {
     /// Returns what a request is counted under; nothing where it is not counted at all.
     #[must_use]
     pub fn key_of(&self, request: &RequestHead<'_>) -> Option<RequestKey> {
-        match self.0.key(request, self.0.tier(request).as_ref()) {
+        let limit = &*self.0;
+        let tier = limit.tier(request);
+        let hasher = limit.limiter.hasher();
+        match limit.settings.key.hash(request, tier.as_ref(), hasher) {
             Keyed::Counted(key) => Some(RequestKey(key)),
             Keyed::Missing | Keyed::Skipped => None,
         }
@@ -131,10 +135,9 @@ impl RateLimit {
     /// Where there are [`tiers`](crate::rate_limit::RateLimitBuilder::tiers), that is so for requests of none; for the others there is [`key_of`](Self::key_of).
     #[must_use]
     pub fn client_key(&self, client: IpAddr) -> Option<RequestKey> {
-        let mut hasher = self.0.limiter.hasher();
         let key = &self.0.settings.key;
-        key.write_client(ClientIp::Known(client), &mut hasher)
-            .then(|| RequestKey(KeyHash::new(hasher.finish())))
+        key.hash_of_client(ClientIp::Known(client), self.0.limiter.hasher())
+            .map(RequestKey)
     }
 
     /// Returns how a key stands, and charges nothing.
@@ -173,7 +176,8 @@ impl Policy for RateLimit {
             return Check::admit();
         }
         let tier = limit.tier(request);
-        let key = match limit.key(request, tier.as_ref()) {
+        let hasher = limit.limiter.hasher();
+        let key = match limit.settings.key.hash(request, tier.as_ref(), hasher) {
             Keyed::Counted(key) => key,
             Keyed::Missing => return Check::reject(missing()),
             Keyed::Skipped => return Check::admit(),
@@ -184,35 +188,22 @@ impl Policy for RateLimit {
         };
         let now = limit.limiter.nanos(request.now());
 
-        if limit.lean
-            && tier.is_none()
-            && let Some(cost) = NonZeroU32::new(cost)
-            && limit.limiter.table().charge_simply(key, cost, now)
-        {
-            return Check::admit();
-        }
-
-        let counted = limit
-            .limiter
-            .charge(key, Cost::Exactly(cost), now, tier.as_ref(), |found| {
-                if limit.lean && found.charged && found.place == Place::Own {
-                    return None;
-                }
-                let reserves = limit.settings.reserves() && found.charged;
-                Some(Counted {
-                    verdict: Verdict::new(&found, now),
-                    near: limit.crosses(&found, now),
-                    reservation: reserves.then(|| {
-                        Reservation::new(limit.limiter.clone(), key, tier.as_ref(), &found)
-                    }),
-                })
-            });
+        let finish = |found: Found<'_>| limit.counted(key, tier.as_ref(), &found, now);
+        let table = limit.limiter.table();
+        let counted = match (NonZeroU32::new(cost), &tier) {
+            (Some(cost), None) => table.charge_simply(key, cost, now, finish),
+            _ => Err(finish),
+        };
+        let counted = match counted {
+            Ok(counted) => counted,
+            Err(finish) => table.charge(key, Cost::Exactly(cost), now, tier.as_ref(), finish),
+        };
         match counted {
             None => Check::admit(),
             Some(counted) if counted.verdict.is_admitted() => {
                 Check::Ready(self.admit(request, counted).into())
             }
-            Some(counted) => Check::reject(limit.reject(request, &counted.verdict)),
+            Some(counted) => Check::reject(limit.reject(request, &counted)),
         }
     }
 }
@@ -221,7 +212,7 @@ impl RateLimit {
     fn admit(&self, request: &RequestHead<'_>, counted: Counted) -> Admission {
         let limit = &*self.0;
         let verdict = &counted.verdict;
-        let mut admission = Admission::new().with_fields(limit.fields(request, verdict));
+        let mut admission = Admission::new().with_fields(limit.fields(request, &counted));
         if let Some(name) = counted.near {
             let notice = Notice::new(Action::RateLimitWarning, "rate limit is nearly exhausted");
             admission = admission.with_notice(notice.with_policy(name));
@@ -250,18 +241,26 @@ impl Limit {
         self.settings.tiers.as_ref().and_then(|it| it(request))
     }
 
-    fn key(&self, request: &RequestHead<'_>, tier: Option<&QuotaSet>) -> Keyed {
-        let mut hasher = self.limiter.hasher();
-        let complete = self.settings.key.write(request, &mut hasher);
-        // Tiers have rows of their own: in a shared one, the arrival times would be clamped to the smallest capacity.
-        for quota in tier.into_iter().flat_map(QuotaSet::iter) {
-            quota.hash(&mut hasher);
+    /// Takes along what is needed of a charge when the table is unlocked again: nothing, where an admitted request needs nothing but to be
+    /// counted.
+    #[inline]
+    fn counted(
+        &self,
+        key: KeyHash,
+        tier: Option<&QuotaSet>,
+        found: &Found<'_>,
+        now: u64,
+    ) -> Option<Counted> {
+        if self.lean && found.charged && found.place == Place::Own {
+            return None;
         }
-        match (complete, self.settings.key.missing()) {
-            (true, _) | (false, MissingKey::Share) => Keyed::Counted(KeyHash::new(hasher.finish())),
-            (false, MissingKey::Refuse) => Keyed::Missing,
-            (false, MissingKey::Skip) => Keyed::Skipped,
-        }
+        let reserves = self.settings.reserves() && found.charged;
+        Some(Counted {
+            key,
+            verdict: Verdict::new(found, now),
+            near: self.crosses(found, now),
+            reservation: reserves.then(|| Reservation::new(self.limiter.clone(), key, tier, found)),
+        })
     }
 
     /// Returns the name of a quota that this charge has taken past the warning mark.
@@ -313,7 +312,8 @@ impl Limit {
         }
     }
 
-    fn reject(&self, request: &RequestHead<'_>, verdict: &Verdict) -> Rejection {
+    fn reject(&self, request: &RequestHead<'_>, counted: &Counted) -> Rejection {
+        let verdict = &counted.verdict;
         let retry = verdict.retry();
         let reason = match retry {
             Retry::Never => "request costs more than the rate limit ever allows",
@@ -321,7 +321,7 @@ impl Limit {
         };
         let mut rejection = Rejection::new(Action::RateLimitExceeded, self.settings.status, reason)
             .with_problem_type(QUOTA_EXCEEDED)
-            .with_fields(self.fields(request, verdict));
+            .with_fields(self.fields(request, counted));
         for standing in verdict.refusing() {
             rejection = rejection.with_violated_policy(Arc::clone(&standing.metered.name));
         }
@@ -351,9 +351,14 @@ impl Limit {
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
-    fn fields(&self, request: &RequestHead<'_>, verdict: &Verdict) -> ResponseFields {
+    fn fields(&self, request: &RequestHead<'_>, counted: &Counted) -> ResponseFields {
+        let verdict = &counted.verdict;
+        let redirects = self.settings.redirects;
         let mut found = ResponseFields::new();
-        if self.settings.standard.is_none() && self.settings.legacy.is_none() {
+        if self.settings.standard.is_none()
+            && self.settings.legacy.is_none()
+            && self.settings.exposed.is_none()
+        {
             return found;
         }
         let Some(tightest) = verdict.tightest() else {
@@ -366,11 +371,19 @@ impl Limit {
             Retry::Never | Retry::Now => fields::reset_seconds(tightest.reset, capacity),
         };
         if self.settings.standard == Some(StandardFields::Draft11) {
-            let limit = fields::limit(tightest.metered, tightest.remaining, seconds);
+            // Hashed once more, so that nobody gets to see what the table goes by.
+            let key = self.settings.partition.as_ref();
+            let key = key.map(|it| PartitionKey::new(it.hash_one(counted.key)));
+            let remaining = tightest.remaining;
+            let limit = fields::limit(tightest.metered, remaining, seconds, key.as_ref());
+            let policy = verdict.quotas.policy_field();
+            let policy = match &key {
+                None => policy.clone(),
+                Some(key) => fields::policy_of(policy, verdict.quotas.len(), key),
+            };
             // Limits further in and out add their own: the fields are lists.
-            let policy = verdict.quotas.policy_field().clone();
-            found.push(fields::POLICY, policy, FieldMode::Append);
-            found.push(fields::LIMIT, limit, FieldMode::Append);
+            found.push_with(fields::POLICY, policy, FieldMode::Append, redirects);
+            found.push_with(fields::LIMIT, limit, FieldMode::Append, redirects);
         }
         if let Some(reset) = self.settings.legacy {
             let reset = match reset {
@@ -379,11 +392,21 @@ impl Limit {
             };
             // These cannot be lists: the innermost limit speaks.
             let mut push = |name, number: u64| {
-                found.push(name, HeaderValue::from(number), FieldMode::IfAbsent);
+                found.push_with(
+                    name,
+                    HeaderValue::from(number),
+                    FieldMode::IfAbsent,
+                    redirects,
+                );
             };
             push(fields::LEGACY_LIMIT, tightest.metered.quota.limit().into());
             push(fields::LEGACY_REMAINING, tightest.remaining.into());
             push(fields::LEGACY_RESET, reset);
+        }
+        if let Some(exposed) = &self.settings.exposed {
+            // The Fetch standard, section 3.3.6: a list, to which a layer for other origins adds its own.
+            let name = ACCESS_CONTROL_EXPOSE_HEADERS;
+            found.push_with(name, exposed.clone(), FieldMode::Append, redirects);
         }
         found
     }
@@ -398,15 +421,9 @@ impl fmt::Debug for RateLimit {
     }
 }
 
-/// What a request is counted under.
-enum Keyed {
-    Counted(KeyHash),
-    Missing,
-    Skipped,
-}
-
 /// What counting a request came to.
 struct Counted {
+    key: KeyHash,
     verdict: Verdict,
     near: Option<Arc<str>>,
     reservation: Option<Reservation>,
