@@ -20,7 +20,7 @@ for arg in "$@"; do
 done
 
 # Commands the tests call, and the Debian package each comes from.
-needed=(cc:gcc chromedriver:chromium-driver chromium:chromium fail2ban-client:fail2ban jq:jq nginx:nginx-light pkg-config:pkg-config promtool:prometheus rsyslogd:rsyslog)
+needed=(cc:gcc chromedriver:chromium-driver chromium:chromium fail2ban-client:fail2ban jq:jq nginx:nginx-light pkg-config:pkg-config promtool:prometheus redis-server:redis-server rsyslogd:rsyslog)
 
 say() { printf '\n== %s\n' "$*"; }
 

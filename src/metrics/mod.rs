@@ -13,6 +13,8 @@
 //! | [`EVENTS_TOTAL`] | counter | `action` | security events raised, before flood control |
 //! | [`EVENTS_SUPPRESSED_TOTAL`] | counter | `action`, `reason` | events that were counted instead of recorded; `reason` is `repeat` or `flood` |
 //! | [`SINK_ERRORS_TOTAL`] | counter | `error` | events that a sink lost; `error` is `full`, `panic` or `write` |
+//! | `palisade_store_failures_total` | counter | `error` | decisions that the shared store has not made, and why (feature `redis`) |
+//! | `palisade_store_up` | gauge | `policy` | 1 where the shared store answers, 0 where it is away; `policy` is its prefix (feature `redis`) |
 //! | [`CHECK_DURATION_SECONDS`] | histogram | none | time until all policies have decided; opt-in: [`EnforceLayer::with_check_duration`](crate::enforce::EnforceLayer::with_check_duration) |
 //!
 //! The values of `decision`, of which every decision has exactly one:
@@ -35,6 +37,8 @@ pub(crate) mod names;
 
 #[cfg(feature = "jail")]
 pub use self::names::BANS_ACTIVE;
+#[cfg(feature = "redis")]
+pub use self::names::{STORE_FAILURES_TOTAL, STORE_UP};
 pub use self::{
     duration::DurationCounts,
     names::{
