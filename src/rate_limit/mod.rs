@@ -79,6 +79,7 @@ pub(crate) mod builder;
 pub(crate) mod charge;
 pub(crate) mod fields;
 pub(crate) mod gcra;
+pub(crate) mod hasher;
 pub(crate) mod key;
 pub(crate) mod layer;
 pub(crate) mod limiter;
@@ -89,10 +90,14 @@ pub(crate) mod quota;
 pub(crate) mod reservation;
 pub(crate) mod set;
 pub(crate) mod settings;
+#[cfg(feature = "redis")]
+pub(crate) mod shared;
 pub(crate) mod store;
 pub(crate) mod usage;
 pub(crate) mod verdict;
 
+#[cfg(feature = "redis")]
+pub use self::shared::limiter::{SharedRateLimiter, SharedRateLimiterBuilder};
 pub use self::{
     builder::RateLimitBuilder,
     charge::Charge,
