@@ -27,6 +27,8 @@ mod docs;
 mod event;
 #[cfg(all(feature = "axum", feature = "rate-limit"))]
 mod facade;
+#[cfg(unix)]
+mod fuzz_seeds;
 mod host;
 mod https;
 #[cfg(feature = "in-flight")]
