@@ -86,6 +86,8 @@
 //! | `privacy` | | [keyed addresses](event::AddressPrivacy) in events |
 //! | `proxy-protocol` | | [`proxy_protocol`] |
 //! | `rate-limit` | yes | [`rate_limit`]: governor's arithmetic |
+//! | `redis` | | [`shared_store`]: limits and bans that instances share through Redis or Valkey |
+//! | `redis-tls` | | TLS to that store, by rustls |
 //! | `secrets` | | [`secret`] and [`api_key`] |
 //! | `tokio` | | tasks that reload secrets and save bans |
 //! | `tonic` | | the peer from tonic's `TcpConnectInfo` |
@@ -102,7 +104,7 @@
 //! | 2 | [`event`] |
 //! | 3 | [`ip_set`] |
 //! | 4 | [`client_ip`]; [`secret`], which knows none of the others but the clock |
-//! | 5 | [`policy`]: policy, decision, rejection, receipt, composition |
+//! | 5 | [`policy`]: policy, decision, rejection, receipt, composition; `shared_store`: the connection to Redis |
 //! | 6 | [`respond`] |
 //! | 7 | [`enforce`]: the one gate service of the crate |
 //! | 8 | [`api_key`], [`host`], [`ip_filter`], [`jail`], [`proxy_protocol`], [`rate_limit`], [`response_headers`] |
@@ -157,6 +159,8 @@ pub mod response_headers;
 #[cfg(feature = "secrets")]
 pub mod secret;
 pub mod security;
+#[cfg(feature = "redis")]
+pub mod shared_store;
 
 pub use self::security::SecurityLayer;
 

@@ -10,6 +10,8 @@ use std::{
 
 use http::{HeaderName, Method};
 
+#[cfg(feature = "redis")]
+use crate::shared_store::hash::WideHasher;
 use crate::{
     client_ip::{
         context::ClientIp,
@@ -98,12 +100,11 @@ impl RateLimitKey {
         T: Send + Sync + 'static,
         K: Hash,
     {
-        let write = move |head: &RequestHead<'_>, hasher: &mut DefaultHasher| {
-            write_option(head.extensions().get::<T>().map(&key), hasher)
-        };
         Self::part(Part::Own(Own {
             name: type_name::<T>(),
-            write: Arc::new(write),
+            part: Arc::new(Closure(move |head: &RequestHead<'_>| {
+                head.extensions().get::<T>().map(&key)
+            })),
         }))
     }
 
@@ -111,12 +112,9 @@ impl RateLimitKey {
     pub fn from_fn<K: Hash>(
         key: impl Fn(&RequestHead<'_>) -> Option<K> + Send + Sync + 'static,
     ) -> Self {
-        let write = move |head: &RequestHead<'_>, hasher: &mut DefaultHasher| {
-            write_option(key(head), hasher)
-        };
         Self::part(Part::Own(Own {
             name: type_name::<K>(),
-            write: Arc::new(write),
+            part: Arc::new(Closure(key)),
         }))
     }
 
@@ -154,7 +152,7 @@ impl RateLimitKey {
     }
 
     /// Writes all parts; returns whether they were all there.
-    pub(crate) fn write(&self, head: &RequestHead<'_>, hasher: &mut DefaultHasher) -> bool {
+    pub(crate) fn write<H: KeyHasher>(&self, head: &RequestHead<'_>, hasher: &mut H) -> bool {
         let mut complete = true;
         for part in &self.parts {
             complete &= part.write(head, hasher);
@@ -163,7 +161,7 @@ impl RateLimitKey {
     }
 
     /// Writes the key of a client's address, where that is all there is to it.
-    pub(crate) fn write_client(&self, client: ClientIp, hasher: &mut DefaultHasher) -> bool {
+    pub(crate) fn write_client<H: Hasher>(&self, client: ClientIp, hasher: &mut H) -> bool {
         match self.parts.as_slice() {
             [Part::ClientIp(prefix)] => {
                 write_client(client, *prefix, hasher);
@@ -198,7 +196,7 @@ enum Part {
 }
 
 impl Part {
-    fn write(&self, head: &RequestHead<'_>, hasher: &mut DefaultHasher) -> bool {
+    fn write<H: KeyHasher>(&self, head: &RequestHead<'_>, hasher: &mut H) -> bool {
         match self {
             Self::ClientIp(prefix) => {
                 write_client(client(head), *prefix, hasher);
@@ -217,7 +215,7 @@ impl Part {
                 method(head.method()).hash(hasher);
                 true
             }
-            Self::Own(own) => (own.write)(head, hasher),
+            Self::Own(own) => hasher.write_own(&*own.part, head),
             #[cfg(feature = "axum")]
             Self::Route => {
                 let route = head.extensions().get::<axum::extract::MatchedPath>();
@@ -231,11 +229,50 @@ impl Part {
 #[derive(Clone)]
 struct Own {
     name: &'static str,
-    #[expect(
-        clippy::type_complexity,
-        reason = "a name for the closure's type would say less than the type"
-    )]
-    write: Arc<dyn Fn(&RequestHead<'_>, &mut DefaultHasher) -> bool + Send + Sync>,
+    part: Arc<dyn OwnPart>,
+}
+
+/// A part of a key that a closure finds. Each hasher has its own method, so that none is called through a table of functions.
+pub(crate) trait OwnPart: Send + Sync {
+    fn write(&self, head: &RequestHead<'_>, hasher: &mut DefaultHasher) -> bool;
+
+    #[cfg(feature = "redis")]
+    fn write_wide(&self, head: &RequestHead<'_>, hasher: &mut WideHasher) -> bool;
+}
+
+struct Closure<F>(F);
+
+impl<F, K> OwnPart for Closure<F>
+where
+    F: Fn(&RequestHead<'_>) -> Option<K> + Send + Sync,
+    K: Hash,
+{
+    fn write(&self, head: &RequestHead<'_>, hasher: &mut DefaultHasher) -> bool {
+        write_option((self.0)(head), hasher)
+    }
+
+    #[cfg(feature = "redis")]
+    fn write_wide(&self, head: &RequestHead<'_>, hasher: &mut WideHasher) -> bool {
+        write_option((self.0)(head), hasher)
+    }
+}
+
+/// What keys are hashed with: that of a process, or the one that instances share.
+pub(crate) trait KeyHasher: Hasher + Sized {
+    fn write_own(&mut self, part: &dyn OwnPart, head: &RequestHead<'_>) -> bool;
+}
+
+impl KeyHasher for DefaultHasher {
+    fn write_own(&mut self, part: &dyn OwnPart, head: &RequestHead<'_>) -> bool {
+        part.write(head, self)
+    }
+}
+
+#[cfg(feature = "redis")]
+impl KeyHasher for WideHasher {
+    fn write_own(&mut self, part: &dyn OwnPart, head: &RequestHead<'_>) -> bool {
+        part.write_wide(head, self)
+    }
 }
 
 impl fmt::Debug for Own {
@@ -260,7 +297,7 @@ fn method(method: &Method) -> &str {
 }
 
 /// Writes a value so that what stands before tells whether it is there.
-fn write_option<K: Hash>(key: Option<K>, hasher: &mut DefaultHasher) -> bool {
+fn write_option<K: Hash, H: Hasher>(key: Option<K>, hasher: &mut H) -> bool {
     hasher.write_u8(key.is_some().into());
     match key {
         Some(key) => {
@@ -283,7 +320,7 @@ fn client(head: &RequestHead<'_>) -> ClientIp {
 }
 
 /// Writes a client so that the first word tells the kinds apart.
-fn write_client(client: ClientIp, prefix: u8, hasher: &mut DefaultHasher) {
+fn write_client<H: Hasher>(client: ClientIp, prefix: u8, hasher: &mut H) {
     match client {
         ClientIp::AllTrusted { addr, .. } | ClientIp::Known(addr) => {
             write_addr(addr, prefix, hasher);
@@ -297,7 +334,7 @@ fn write_client(client: ClientIp, prefix: u8, hasher: &mut DefaultHasher) {
     }
 }
 
-fn write_addr(addr: IpAddr, prefix: u8, hasher: &mut DefaultHasher) {
+fn write_addr<H: Hasher>(addr: IpAddr, prefix: u8, hasher: &mut H) {
     match network(addr, prefix) {
         IpAddr::V4(addr) => hasher.write_u64(IPV4 | u64::from(u32::from(addr))),
         IpAddr::V6(addr) => {

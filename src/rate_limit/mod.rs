@@ -89,10 +89,14 @@ pub(crate) mod quota;
 pub(crate) mod reservation;
 pub(crate) mod set;
 pub(crate) mod settings;
+#[cfg(feature = "redis")]
+pub(crate) mod shared;
 pub(crate) mod store;
 pub(crate) mod usage;
 pub(crate) mod verdict;
 
+#[cfg(feature = "redis")]
+pub use self::shared::limiter::{SharedRateLimiter, SharedRateLimiterBuilder};
 pub use self::{
     builder::RateLimitBuilder,
     charge::Charge,

@@ -28,6 +28,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("response_headers", 8),
     ("security", 10),
     ("guide", 11),
+    ("shared_store", 5),
     ("lib", 11),
 ];
 
