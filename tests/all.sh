@@ -154,6 +154,9 @@ say "examples and benches build"
 cargo build --workspace --examples --all-features
 cargo bench --workspace --all-features --no-run
 
+say "instructions per request"
+tests/instructions.sh
+
 # Dev-dependencies bring features along that users do not have: the library must build without them.
 say "the library alone, each feature"
 for feature in $(features); do

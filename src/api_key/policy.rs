@@ -196,7 +196,7 @@ impl Policy for RequireScope {
     }
 
     fn check(&self, request: &RequestHead<'_>) -> Check {
-        match ApiKeyIdentity::of(request.parts()) {
+        match request.extensions().get::<ApiKeyIdentity>() {
             Some(identity) if identity.has_scope(&self.scope) => Check::admit(),
             _ => Check::reject(scope_missing(&self.scope, "api", &self.name)),
         }

@@ -163,9 +163,8 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let (mut parts, body) = request.into_parts();
-        self.resolver.resolve(&mut parts);
-        self.inner.call(Request::from_parts(parts, body))
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        self.resolver.resolve(&mut request);
+        self.inner.call(request)
     }
 }

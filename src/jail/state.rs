@@ -349,7 +349,7 @@ impl State {
     ) -> SecurityEvent<'a> {
         let mut event = SecurityEvent::new(action, reason).with_policy(&**cause.rule);
         if let Some(request) = cause.request {
-            event = about(event, Some(cause.rule), request.parts()).with_status(self.status);
+            event = about(event, Some(cause.rule), request).with_status(self.status);
         }
         marked(event.with_client_address(address(key)), cause.enforced)
     }

@@ -1,15 +1,16 @@
 //! The builder of the policy.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, hash::RandomState, sync::Arc, time::Duration};
 
-use http::{StatusCode, response};
+use http::{HeaderValue, StatusCode, response};
 
 use crate::{
     clock::Clock,
     enforce::gate::Refusal,
     ip_set::set::IpSet,
-    policy::{head::RequestHead, receipt::Outcome},
+    policy::{fields::Redirects, head::RequestHead, receipt::Outcome},
     rate_limit::{
+        fields,
         key::RateLimitKey,
         limiter::{RateLimiter, RateLimiterBuilder},
         policy::RateLimit,
@@ -66,6 +67,9 @@ impl RateLimitBuilder {
                 settle_in_handler: false,
                 standard: None,
                 legacy: None,
+                redirects: Redirects::Skip,
+                exposed: None,
+                partition: None,
                 status: StatusCode::TOO_MANY_REQUESTS,
                 near_limit: None,
                 retry_after: Some(RetryAfter::default()),
@@ -185,6 +189,27 @@ impl RateLimitBuilder {
     /// Puts `X-RateLimit-Limit`, `-Remaining` and `-Reset` on responses, refused or not. The default is none.
     pub fn legacy_fields(mut self, reset: LegacyReset) -> Self {
         self.settings.legacy = Some(reset);
+        self
+    }
+
+    /// Puts the fields on responses that redirect, too. The default is not to: a client would slow down for what it gets elsewhere
+    /// (draft-ietf-httpapi-ratelimit-headers-11, section 6).
+    pub fn fields_on_redirects(mut self) -> Self {
+        self.settings.redirects = Redirects::Tell;
+        self
+    }
+
+    /// Lets scripts of other origins read the fields and `Retry-After`: names them in `Access-Control-Expose-Headers`. The default is not to.
+    pub fn exposed_fields(mut self) -> Self {
+        self.settings.exposed = Some(HeaderValue::from_static(fields::EXPOSED));
+        self
+    }
+
+    /// Adds the parameter `pk` to the standard fields: what the request was counted under, as a hash. A client that comes from several addresses or
+    /// with several keys can tell them apart by it, and learns no more: the hash is keyed, with a key of this process, or with that of the
+    /// shared store. The default is to leave it out.
+    pub fn partition_key(mut self) -> Self {
+        self.settings.partition = Some(RandomState::new());
         self
     }
 

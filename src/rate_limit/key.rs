@@ -18,7 +18,11 @@ use crate::{
         peer::{PeerAddr, PeerSource},
     },
     policy::head::RequestHead,
-    rate_limit::set::{Kind, RateLimitError},
+    rate_limit::{
+        hasher::{KeyHasher, finish},
+        set::{Kind, QuotaSet, RateLimitError},
+        store::places::KeyHash,
+    },
 };
 
 /// What requests are counted under: the client's address, a header, an identity, the route, or several of them together.
@@ -147,12 +151,59 @@ impl RateLimitKey {
         self
     }
 
+    /// Hashes the key of a request; nothing where a part is missing that must not be.
+    #[inline]
+    pub(crate) fn hash(
+        &self,
+        head: &RequestHead<'_>,
+        tier: Option<&QuotaSet>,
+        hasher: &KeyHasher,
+    ) -> Keyed<KeyHash> {
+        match (self.parts.as_slice(), tier) {
+            ([Part::ClientIp(prefix)], None) => {
+                Keyed::Counted(hash_client(client(head), *prefix, hasher))
+            }
+            _ => match self.hashed(head, tier, hasher.for_parts()) {
+                Keyed::Counted(hasher) => Keyed::Counted(finish(&hasher)),
+                Keyed::Missing => Keyed::Missing,
+                Keyed::Skipped => Keyed::Skipped,
+            },
+        }
+    }
+
+    /// Writes the key of a request to a hasher, which is given back.
+    pub(crate) fn hashed<H: PartHasher>(
+        &self,
+        head: &RequestHead<'_>,
+        tier: Option<&QuotaSet>,
+        mut hasher: H,
+    ) -> Keyed<H> {
+        let complete = self.write(head, &mut hasher);
+        // Tiers have rows of their own: in a shared one, the arrival times would be clamped to the smallest capacity.
+        for quota in tier.into_iter().flat_map(QuotaSet::iter) {
+            quota.hash(&mut hasher);
+        }
+        match (complete, self.missing()) {
+            (true, _) | (false, MissingKey::Share) => Keyed::Counted(hasher),
+            (false, MissingKey::Refuse) => Keyed::Missing,
+            (false, MissingKey::Skip) => Keyed::Skipped,
+        }
+    }
+
+    /// Hashes the key of a client's address, where that is all there is to it.
+    pub(crate) fn hash_of_client(&self, client: ClientIp, hasher: &KeyHasher) -> Option<KeyHash> {
+        match self.parts.as_slice() {
+            [Part::ClientIp(prefix)] => Some(hash_client(client, *prefix, hasher)),
+            _ => None,
+        }
+    }
+
     pub(crate) fn missing(&self) -> MissingKey {
         self.missing
     }
 
     /// Writes all parts; returns whether they were all there.
-    pub(crate) fn write<H: KeyHasher>(&self, head: &RequestHead<'_>, hasher: &mut H) -> bool {
+    pub(crate) fn write<H: PartHasher>(&self, head: &RequestHead<'_>, hasher: &mut H) -> bool {
         let mut complete = true;
         for part in &self.parts {
             complete &= part.write(head, hasher);
@@ -179,6 +230,13 @@ impl RateLimitKey {
     }
 }
 
+/// What a request is counted under.
+pub(crate) enum Keyed<K> {
+    Counted(K),
+    Missing,
+    Skipped,
+}
+
 impl Default for RateLimitKey {
     fn default() -> Self {
         Self::client_ip()
@@ -196,7 +254,7 @@ enum Part {
 }
 
 impl Part {
-    fn write<H: KeyHasher>(&self, head: &RequestHead<'_>, hasher: &mut H) -> bool {
+    fn write<H: PartHasher>(&self, head: &RequestHead<'_>, hasher: &mut H) -> bool {
         match self {
             Self::ClientIp(prefix) => {
                 write_client(client(head), *prefix, hasher);
@@ -258,18 +316,18 @@ where
 }
 
 /// What keys are hashed with: that of a process, or the one that instances share.
-pub(crate) trait KeyHasher: Hasher + Sized {
+pub(crate) trait PartHasher: Hasher + Sized {
     fn write_own(&mut self, part: &dyn OwnPart, head: &RequestHead<'_>) -> bool;
 }
 
-impl KeyHasher for DefaultHasher {
+impl PartHasher for DefaultHasher {
     fn write_own(&mut self, part: &dyn OwnPart, head: &RequestHead<'_>) -> bool {
         part.write(head, self)
     }
 }
 
 #[cfg(feature = "redis")]
-impl KeyHasher for WideHasher {
+impl PartHasher for WideHasher {
     fn write_own(&mut self, part: &dyn OwnPart, head: &RequestHead<'_>) -> bool {
         part.write_wide(head, self)
     }
@@ -319,7 +377,15 @@ fn client(head: &RequestHead<'_>) -> ClientIp {
     }
 }
 
+#[inline]
+fn hash_client(client: ClientIp, prefix: u8, hasher: &KeyHasher) -> KeyHash {
+    let mut hasher = hasher.for_address();
+    write_client(client, prefix, &mut hasher);
+    finish(&hasher)
+}
+
 /// Writes a client so that the first word tells the kinds apart.
+#[inline]
 fn write_client<H: Hasher>(client: ClientIp, prefix: u8, hasher: &mut H) {
     match client {
         ClientIp::AllTrusted { addr, .. } | ClientIp::Known(addr) => {
@@ -334,17 +400,19 @@ fn write_client<H: Hasher>(client: ClientIp, prefix: u8, hasher: &mut H) {
     }
 }
 
+#[inline]
 fn write_addr<H: Hasher>(addr: IpAddr, prefix: u8, hasher: &mut H) {
     match network(addr, prefix) {
         IpAddr::V4(addr) => hasher.write_u64(IPV4 | u64::from(u32::from(addr))),
         IpAddr::V6(addr) => {
             hasher.write_u64(IPV6);
-            hasher.write(&addr.octets());
+            hasher.write_u128(addr.into());
         }
     }
 }
 
 /// Returns what counts as one client.
+#[inline]
 pub(crate) fn network(addr: IpAddr, prefix: u8) -> IpAddr {
     let IpAddr::V6(addr) = addr.to_canonical() else {
         return addr.to_canonical();

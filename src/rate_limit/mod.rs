@@ -79,6 +79,7 @@ pub(crate) mod builder;
 pub(crate) mod charge;
 pub(crate) mod fields;
 pub(crate) mod gcra;
+pub(crate) mod hasher;
 pub(crate) mod key;
 pub(crate) mod layer;
 pub(crate) mod limiter;

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    hash::{BuildHasher, Hash, Hasher, RandomState},
+    hash::{BuildHasher, RandomState},
     net::IpAddr,
     num::NonZeroU32,
     sync::{
@@ -12,7 +12,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode, header::ACCESS_CONTROL_EXPOSE_HEADERS};
 
 use crate::{
     client_ip::context::ClientIp,
@@ -30,8 +30,8 @@ use crate::{
     },
     rate_limit::{
         charge::Charge,
-        fields,
-        key::{KeyHasher, MissingKey},
+        fields::{self, PartitionKey},
+        key::Keyed,
         limiter::RateLimiter,
         quota::SECOND,
         reservation::Reservation,
@@ -112,6 +112,7 @@ impl RateLimit {
     pub(crate) fn of(limiter: RateLimiter, settings: Settings) -> Self {
         let lean = settings.standard.is_none()
             && settings.legacy.is_none()
+            && settings.exposed.is_none()
             && settings.near_limit.is_none()
             && !settings.reserves();
         Self(Arc::new(Limit {
@@ -149,8 +150,10 @@ impl RateLimit {
     /// Returns what a request is counted under; nothing where it is not counted at all.
     #[must_use]
     pub fn key_of(&self, request: &RequestHead<'_>) -> Option<RequestKey> {
-        let tier = self.0.tier(request);
-        match self.0.key(request, tier.as_ref()) {
+        let limit = &*self.0;
+        let tier = limit.tier(request);
+        let hasher = limit.limiter.hasher();
+        match limit.settings.key.hash(request, tier.as_ref(), hasher) {
             Keyed::Counted(here) => Some(RequestKey {
                 here,
                 #[cfg(feature = "redis")]
@@ -165,14 +168,13 @@ impl RateLimit {
     /// Where there are [`tiers`](crate::rate_limit::RateLimitBuilder::tiers), that is so for requests of none; for the others there is [`key_of`](Self::key_of).
     #[must_use]
     pub fn client_key(&self, client: IpAddr) -> Option<RequestKey> {
-        let mut hasher = self.0.limiter.hasher();
         let key = &self.0.settings.key;
-        key.write_client(ClientIp::Known(client), &mut hasher)
-            .then(|| RequestKey {
-                here: KeyHash::new(hasher.finish()),
-                #[cfg(feature = "redis")]
-                wide: self.wide_client_key(client),
-            })
+        let here = key.hash_of_client(ClientIp::Known(client), self.0.limiter.hasher())?;
+        Some(RequestKey {
+            here,
+            #[cfg(feature = "redis")]
+            wide: self.wide_client_key(client),
+        })
     }
 
     /// Returns how a key stands, and charges nothing.
@@ -236,7 +238,8 @@ impl Policy for RateLimit {
             return self.check_shared(shared, request);
         }
         let tier = limit.tier(request);
-        let key = match limit.key(request, tier.as_ref()) {
+        let hasher = limit.limiter.hasher();
+        let key = match limit.settings.key.hash(request, tier.as_ref(), hasher) {
             Keyed::Counted(key) => key,
             Keyed::Missing => return Check::reject(missing()),
             Keyed::Skipped => return Check::admit(),
@@ -244,29 +247,16 @@ impl Policy for RateLimit {
         let cost = limit.cost(request);
         let now = limit.limiter.nanos(request.now());
 
-        if limit.lean
-            && tier.is_none()
-            && let Some(cost) = NonZeroU32::new(cost)
-            && limit.limiter.table().charge_simply(key, cost, now)
-        {
-            return Check::admit();
-        }
-
-        let counted = limit
-            .limiter
-            .charge(key, Cost::Exactly(cost), now, tier.as_ref(), |found| {
-                if limit.lean && found.charged && found.place == Place::Own {
-                    return None;
-                }
-                let reserves = limit.settings.reserves() && found.charged;
-                Some(Counted {
-                    verdict: Verdict::new(&found, now),
-                    near: limit.crosses(&found, now),
-                    reservation: reserves.then(|| {
-                        Reservation::new(limit.limiter.clone(), key, tier.as_ref(), &found)
-                    }),
-                })
-            });
+        let finish = |found: Found<'_>| limit.counted(key, tier.as_ref(), &found, now);
+        let table = limit.limiter.table();
+        let counted = match (NonZeroU32::new(cost), &tier) {
+            (Some(cost), None) => table.charge_simply(key, cost, now, finish),
+            _ => Err(finish),
+        };
+        let counted = match counted {
+            Ok(counted) => counted,
+            Err(finish) => table.charge(key, Cost::Exactly(cost), now, tier.as_ref(), finish),
+        };
         match counted {
             None => Check::admit(),
             Some(counted) if counted.verdict.is_admitted() => {
@@ -274,7 +264,7 @@ impl Policy for RateLimit {
                 let admission = self.admit(|| request.system_now(), outer, counted);
                 Check::Ready(admission.into())
             }
-            Some(counted) => Check::reject(limit.reject(|| request.system_now(), &counted.verdict)),
+            Some(counted) => Check::reject(limit.reject(|| request.system_now(), &counted)),
         }
     }
 }
@@ -288,7 +278,7 @@ impl RateLimit {
     ) -> Admission {
         let limit = &*self.0;
         let verdict = &counted.verdict;
-        let mut admission = Admission::new().with_fields(limit.fields(system_now, verdict));
+        let mut admission = Admission::new().with_fields(limit.fields(system_now, &counted));
         if let Some(name) = counted.near {
             let notice = Notice::new(Action::RateLimitWarning, "rate limit is nearly exhausted");
             admission = admission.with_notice(notice.with_policy(name));
@@ -324,30 +314,26 @@ impl Limit {
         }
     }
 
-    fn key(&self, request: &RequestHead<'_>, tier: Option<&QuotaSet>) -> Keyed<KeyHash> {
-        match self.hashed(self.limiter.hasher(), request, tier) {
-            Keyed::Counted(hasher) => Keyed::Counted(KeyHash::new(hasher.finish())),
-            Keyed::Missing => Keyed::Missing,
-            Keyed::Skipped => Keyed::Skipped,
-        }
-    }
-
-    pub(crate) fn hashed<H: KeyHasher>(
+    /// Takes along what is needed of a charge when the table is unlocked again: nothing, where an admitted request needs nothing but to be
+    /// counted.
+    #[inline]
+    fn counted(
         &self,
-        mut hasher: H,
-        request: &RequestHead<'_>,
+        key: KeyHash,
         tier: Option<&QuotaSet>,
-    ) -> Keyed<H> {
-        let complete = self.settings.key.write(request, &mut hasher);
-        // Tiers have rows of their own: in a shared one, the arrival times would be clamped to the smallest capacity.
-        for quota in tier.into_iter().flat_map(QuotaSet::iter) {
-            quota.hash(&mut hasher);
+        found: &Found<'_>,
+        now: u64,
+    ) -> Option<Counted> {
+        if self.lean && found.charged && found.place == Place::Own {
+            return None;
         }
-        match (complete, self.settings.key.missing()) {
-            (true, _) | (false, MissingKey::Share) => Keyed::Counted(hasher),
-            (false, MissingKey::Refuse) => Keyed::Missing,
-            (false, MissingKey::Skip) => Keyed::Skipped,
-        }
+        let reserves = self.settings.reserves() && found.charged;
+        Some(Counted {
+            key,
+            verdict: Verdict::new(found, now),
+            near: self.crosses(found, now),
+            reservation: reserves.then(|| Reservation::new(self.limiter.clone(), key, tier, found)),
+        })
     }
 
     /// Returns the name of a quota that this charge has taken past the warning mark.
@@ -402,8 +388,9 @@ impl Limit {
     pub(crate) fn reject(
         &self,
         system_now: impl FnOnce() -> SystemTime,
-        verdict: &Verdict,
+        counted: &Counted,
     ) -> Rejection {
+        let verdict = &counted.verdict;
         let retry = verdict.retry();
         let reason = match retry {
             Retry::Never => "request costs more than the rate limit ever allows",
@@ -411,7 +398,7 @@ impl Limit {
         };
         let mut rejection = Rejection::new(Action::RateLimitExceeded, self.settings.status, reason)
             .with_problem_type(QUOTA_EXCEEDED)
-            .with_fields(self.fields(system_now, verdict));
+            .with_fields(self.fields(system_now, counted));
         for standing in verdict.refusing() {
             rejection = rejection.with_violated_policy(Arc::clone(&standing.metered.name));
         }
@@ -441,9 +428,26 @@ impl Limit {
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
-    fn fields(&self, system_now: impl FnOnce() -> SystemTime, verdict: &Verdict) -> ResponseFields {
+    /// Returns what the fields call the key of a request, if they are to name it.
+    fn partition(&self, key: KeyHash) -> Option<PartitionKey> {
+        let hasher = self.settings.partition.as_ref()?;
+        #[cfg(feature = "redis")]
+        if self.shared.is_some() {
+            // It has been shortened from the store's, in the same way on all instances.
+            return Some(PartitionKey::new(key.get()));
+        }
+        // Hashed once more, so that nobody gets to see what the table goes by.
+        Some(PartitionKey::new(hasher.hash_one(key)))
+    }
+
+    fn fields(&self, system_now: impl FnOnce() -> SystemTime, counted: &Counted) -> ResponseFields {
+        let verdict = &counted.verdict;
+        let redirects = self.settings.redirects;
         let mut found = ResponseFields::new();
-        if self.settings.standard.is_none() && self.settings.legacy.is_none() {
+        if self.settings.standard.is_none()
+            && self.settings.legacy.is_none()
+            && self.settings.exposed.is_none()
+        {
             return found;
         }
         let Some(tightest) = verdict.tightest() else {
@@ -457,11 +461,17 @@ impl Limit {
             Retry::Never | Retry::Now => fields::reset_seconds(tightest.reset, rounding),
         };
         if self.settings.standard == Some(StandardFields::Draft11) {
-            let limit = fields::limit(tightest.metered, tightest.remaining, seconds);
+            let key = self.partition(counted.key);
+            let remaining = tightest.remaining;
+            let limit = fields::limit(tightest.metered, remaining, seconds, key.as_ref());
+            let policy = verdict.quotas.policy_field();
+            let policy = match &key {
+                None => policy.clone(),
+                Some(key) => fields::policy_of(policy, verdict.quotas.len(), key),
+            };
             // Limits further in and out add their own: the fields are lists.
-            let policy = verdict.quotas.policy_field().clone();
-            found.push(fields::POLICY, policy, FieldMode::Append);
-            found.push(fields::LIMIT, limit, FieldMode::Append);
+            found.push_with(fields::POLICY, policy, FieldMode::Append, redirects);
+            found.push_with(fields::LIMIT, limit, FieldMode::Append, redirects);
         }
         if let Some(reset) = self.settings.legacy {
             let reset = match reset {
@@ -470,11 +480,21 @@ impl Limit {
             };
             // These cannot be lists: the innermost limit speaks.
             let mut push = |name, number: u64| {
-                found.push(name, HeaderValue::from(number), FieldMode::IfAbsent);
+                found.push_with(
+                    name,
+                    HeaderValue::from(number),
+                    FieldMode::IfAbsent,
+                    redirects,
+                );
             };
             push(fields::LEGACY_LIMIT, tightest.metered.quota.limit().into());
             push(fields::LEGACY_REMAINING, tightest.remaining.into());
             push(fields::LEGACY_RESET, reset);
+        }
+        if let Some(exposed) = &self.settings.exposed {
+            // The Fetch standard, section 3.3.6: a list, to which a layer for other origins adds its own.
+            let name = ACCESS_CONTROL_EXPOSE_HEADERS;
+            found.push_with(name, exposed.clone(), FieldMode::Append, redirects);
         }
         found
     }
@@ -489,15 +509,9 @@ impl fmt::Debug for RateLimit {
     }
 }
 
-/// What a request is counted under.
-pub(crate) enum Keyed<K> {
-    Counted(K),
-    Missing,
-    Skipped,
-}
-
 /// What counting a request came to.
 pub(crate) struct Counted {
+    pub(crate) key: KeyHash,
     pub(crate) verdict: Verdict,
     pub(crate) near: Option<Arc<str>>,
     pub(crate) reservation: Option<Reservation>,

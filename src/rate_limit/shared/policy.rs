@@ -1,6 +1,7 @@
 //! The policy over a shared store.
 
 use std::{
+    hash::{DefaultHasher, Hasher},
     net::IpAddr,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -18,7 +19,8 @@ use crate::{
     },
     rate_limit::{
         charge::Charge,
-        policy::{Counted, Keyed, RateLimit, missing},
+        key::Keyed,
+        policy::{Counted, RateLimit, missing},
         reservation::Reservation,
         set::QuotaSet,
         settings::LegacyReset,
@@ -26,7 +28,10 @@ use crate::{
             decide::WideKey,
             limiter::{By, Outcome, SharedRateLimiter},
         },
-        store::memory::{Cost, Found},
+        store::{
+            memory::{Cost, Found},
+            places::KeyHash,
+        },
         verdict::Verdict,
     },
 };
@@ -44,7 +49,7 @@ impl RateLimit {
         tier: Option<&QuotaSet>,
     ) -> Option<WideKey> {
         let hasher = self.shared()?.hasher();
-        match self.0.hashed(hasher, request, tier) {
+        match self.0.settings.key.hashed(request, tier, hasher) {
             Keyed::Counted(hasher) => Some(WideKey(hasher.finish_wide())),
             Keyed::Missing | Keyed::Skipped => None,
         }
@@ -65,7 +70,11 @@ impl RateLimit {
     ) -> Check {
         let limit = &*self.0;
         let tier = limit.tier(request);
-        let key = match limit.hashed(shared.hasher(), request, tier.as_ref()) {
+        let key = match limit
+            .settings
+            .key
+            .hashed(request, tier.as_ref(), shared.hasher())
+        {
             Keyed::Counted(hasher) => WideKey(hasher.finish_wide()),
             Keyed::Missing => return Check::reject(missing()),
             Keyed::Skipped => return Check::admit(),
@@ -73,7 +82,13 @@ impl RateLimit {
         let cost = limit.cost(request);
         let asked = request.now();
         if let Some(refused) = shared.refused(key, cost, asked, tier.as_ref()) {
-            return Check::reject(limit.reject(|| request.system_now(), &refused));
+            let counted = Counted {
+                key: partition(key),
+                verdict: refused,
+                near: None,
+                reservation: None,
+            };
+            return Check::reject(limit.reject(|| request.system_now(), &counted));
         }
         // The request is not there any more when the store has answered.
         let system_now = match limit.settings.legacy {
@@ -89,6 +104,7 @@ impl RateLimit {
             let limit = &*this.0;
             let reserves = limit.settings.reserves();
             let finish = |found: &Found<'_>, now, by: By| Counted {
+                key: partition(key),
                 verdict: Verdict::new(found, now),
                 near: limit.crosses(found, now),
                 reservation: (reserves && found.charged)
@@ -100,11 +116,18 @@ impl RateLimit {
                 Outcome::Decided(counted) if counted.verdict.is_admitted() => {
                     this.admit(|| system_now, || outer, counted).into()
                 }
-                Outcome::Decided(counted) => limit.reject(|| system_now, &counted.verdict).into(),
+                Outcome::Decided(counted) => limit.reject(|| system_now, &counted).into(),
                 Outcome::Denied(_) => unavailable(&shared).into(),
             }
         })
     }
+}
+
+/// Shortens a key for the partition of response fields, in the same way on all instances.
+fn partition(key: WideKey) -> KeyHash {
+    let mut hasher = DefaultHasher::new();
+    hasher.write_u128(key.0);
+    KeyHash::new(hasher.finish())
 }
 
 /// Refuses because nobody can say whether the request may pass. The event that the store is away has been recorded.
