@@ -67,12 +67,13 @@ install() {
     DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes --no-install-recommends shellcheck prometheus >/dev/null
   fi
   # They share most of what they are made of, and need not be fast.
-  command -v cargo-deny >/dev/null && command -v cargo-audit >/dev/null && command -v cargo-cyclonedx >/dev/null || (
-    export CARGO_TARGET_DIR=$tools/target CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off \
-      CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_DEBUG=false
-    cargo install --quiet --locked --root "$tools/cargo" cargo-deny@0.20.2 cargo-audit@0.22.2 cargo-cyclonedx@0.5.9
-    rm -rf "$CARGO_TARGET_DIR"
-  )
+  local tool
+  for tool in cargo-deny@0.20.2 cargo-audit@0.22.2 cargo-cyclonedx@0.5.9; do
+    command -v "${tool%@*}" >/dev/null ||
+      CARGO_TARGET_DIR=$tools/target CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+        cargo install --quiet --locked --root "$tools/cargo" "$tool"
+  done
+  rm -rf "$tools/target"
   # In no registry, so only where its repository can be reached.
   if [ -z "$SCAN_DOCKER_BENCH" ]; then
     git init --quiet "$tools/docker-bench"
