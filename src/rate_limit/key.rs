@@ -13,7 +13,7 @@ use http::{HeaderName, Method};
 use crate::{
     client_ip::{
         context::ClientIp,
-        peer::{PeerAddr, PeerSource},
+        peer::{PeerAddr, usual_places},
     },
     policy::head::RequestHead,
     rate_limit::{
@@ -314,11 +314,12 @@ fn write_option<K: Hash>(key: Option<K>, hasher: &mut DefaultHasher) -> bool {
     }
 }
 
+#[inline]
 fn client(head: &RequestHead<'_>) -> ClientIp {
     if let Some(context) = head.client() {
         return context.client();
     }
-    let peer = PeerSource::default().find(head.extensions());
+    let peer = usual_places(head.extensions());
     match peer.and_then(PeerAddr::ip) {
         Some(addr) => ClientIp::Known(addr),
         None => ClientIp::unknown(crate::client_ip::unknown::UnknownReason::MissingPeer, None),
