@@ -27,6 +27,10 @@ use crate::{
 ///
 /// Parts are hashed one by one with their lengths, so that no value of one part can pass for another's.
 ///
+/// The hash has 64 bits, and all that is kept of a key is its hash: a client who finds a key with the hash of another's shares that one's quotas, and can
+/// spend them. Hashes are keyed at random for every limiter and nobody gets to see one, so that there is nothing better than to guess. Whatever may be
+/// text of a client's choice is hashed with `SipHash`; an address alone, which nobody chooses freely, with foldhash, which is no cryptographic hash.
+///
 /// # Example
 ///
 /// ```
