@@ -169,9 +169,10 @@ fn push_json(json: &mut String, text: &str) {
     json.push('"');
     // Most of what is written is this crate's own text, with nothing to escape.
     // All bytes are looked at, whatever is found, so that the compiler can look at sixteen at a time.
-    if !text.bytes().fold(false, |found, it| {
-        found | (it < b' ') | (it == b'"') | (it == b'\\')
-    }) {
+    let harmful = text.bytes().fold(0, |found, it| {
+        found | u8::from(it < b' ') | u8::from(it == b'"') | u8::from(it == b'\\')
+    });
+    if harmful == 0 {
         json.push_str(text);
         json.push('"');
         return;

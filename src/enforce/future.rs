@@ -1,7 +1,7 @@
 //! The future of a request at the gate.
 
 use std::{
-    fmt,
+    fmt, mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -49,8 +49,7 @@ pin_project! {
         Calling {
             #[pin]
             future: S::Future,
-            fields: ResponseFields,
-            receipts: Receipts,
+            carried: Option<Carried>,
         },
         Refused {
             response: Option<Response<ResBody>>,
@@ -59,6 +58,12 @@ pin_project! {
             waiting: Option<Box<Waiting<S, P, R, ReqBody>>>,
         },
     }
+}
+
+/// What policies have left for the response. Nothing of it is written, moved or dropped where they have left nothing.
+struct Carried {
+    fields: ResponseFields,
+    receipts: Receipts,
 }
 
 /// A request whose decision takes time.
@@ -76,6 +81,7 @@ impl<S, P: ?Sized, R, ReqBody, ResBody> ResponseFuture<S, P, R, ReqBody, ResBody
 where
     S: Service<Request<ReqBody>>,
 {
+    #[inline]
     pub(crate) fn calling(future: S::Future, admission: Admission) -> Self {
         let state = State::calling(future, admission);
         Self { state }
@@ -98,12 +104,19 @@ impl<S, P: ?Sized, R, ReqBody, ResBody> State<S, P, R, ReqBody, ResBody>
 where
     S: Service<Request<ReqBody>>,
 {
+    #[inline]
     fn calling(future: S::Future, mut admission: Admission) -> Self {
-        Self::Calling {
-            future,
-            receipts: admission.take_receipts(),
-            fields: admission.fields,
-        }
+        let carried = if admission.is_empty() {
+            // There is nothing to drop, which the compiler cannot see.
+            mem::forget(admission);
+            None
+        } else {
+            Some(Carried {
+                receipts: admission.take_receipts(),
+                fields: admission.fields,
+            })
+        };
+        Self::Calling { future, carried }
     }
 }
 
@@ -119,15 +132,11 @@ where
         let mut state = self.project().state;
         loop {
             let next = match state.as_mut().project() {
-                StateProjection::Calling {
-                    future,
-                    fields,
-                    receipts,
-                } => {
+                StateProjection::Calling { future, carried } => {
                     // A response is large. Where nothing is to be done, it is not moved at all; otherwise it is changed in place.
-                    if fields.is_empty() && receipts.is_empty() {
+                    let Some(Carried { fields, receipts }) = carried else {
                         return future.poll(cx);
-                    }
+                    };
                     let mut polled = future.poll(cx);
                     if let Poll::Ready(Ok(response)) = &mut polled {
                         let status = response.status();
@@ -136,7 +145,7 @@ where
                     if receipts.is_empty() || polled.is_pending() {
                         return polled;
                     }
-                    return polled.map(|result| settle(result, std::mem::take(receipts)));
+                    return polled.map(|result| settle(result, mem::take(receipts)));
                 }
                 StateProjection::Refused { response } => match response.take() {
                     Some(response) => return Poll::Ready(Ok(response)),

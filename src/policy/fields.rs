@@ -10,7 +10,7 @@ pub struct ResponseFields {
     /// Filled from the front. An empty list is told by one look, and what is not filled is neither written nor dropped.
     first: Option<Field>,
     second: Option<Field>,
-    more: Option<Box<Vec<Field>>>,
+    more: Vec<Field>,
 }
 
 /// A header field of a list.
@@ -81,7 +81,7 @@ impl ResponseFields {
         } else if self.second.is_none() {
             self.second = Some(field);
         } else {
-            self.more.get_or_insert_default().push(field);
+            self.more.push(field);
         }
     }
 
@@ -94,8 +94,7 @@ impl ResponseFields {
 
     /// Returns the fields.
     pub fn iter(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue, FieldMode)> {
-        let more = self.more.iter().flat_map(|it| it.iter());
-        let fields = self.first.iter().chain(&self.second).chain(more);
+        let fields = self.first.iter().chain(&self.second).chain(&self.more);
         fields.map(|field| {
             let field = match field {
                 Field::Own(field) => field,
@@ -125,7 +124,7 @@ impl ResponseFields {
         for field in one_by_one.into_iter().flatten() {
             self.add(field);
         }
-        for field in other.more.take().into_iter().flat_map(|it| *it) {
+        for field in mem::take(&mut other.more) {
             self.add(field);
         }
     }
@@ -144,8 +143,10 @@ impl ResponseFields {
         if let Some(second) = self.second.take() {
             second.put(status, headers);
         }
-        for field in self.more.take().into_iter().flat_map(|it| *it) {
-            field.put(status, headers);
+        if !self.more.is_empty() {
+            for field in mem::take(&mut self.more) {
+                field.put(status, headers);
+            }
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::shared_store::hash::WideHasher;
 use crate::{
     client_ip::{
         context::ClientIp,
-        peer::{PeerAddr, PeerSource},
+        peer::{PeerAddr, usual_places},
     },
     policy::head::RequestHead,
     rate_limit::{
@@ -28,6 +28,10 @@ use crate::{
 /// What requests are counted under: the client's address, a header, an identity, the route, or several of them together.
 ///
 /// Parts are hashed one by one with their lengths, so that no value of one part can pass for another's.
+///
+/// The hash has 64 bits, and all that is kept of a key is its hash: a client who finds a key with the hash of another's shares that one's quotas, and can
+/// spend them. Hashes are keyed at random for every limiter and nobody gets to see one, so that there is nothing better than to guess. Whatever may be
+/// text of a client's choice is hashed with `SipHash`; an address alone, which nobody chooses freely, with foldhash, which is no cryptographic hash.
 ///
 /// # Example
 ///
@@ -366,11 +370,12 @@ fn write_option<K: Hash, H: Hasher>(key: Option<K>, hasher: &mut H) -> bool {
     }
 }
 
+#[inline]
 fn client(head: &RequestHead<'_>) -> ClientIp {
     if let Some(context) = head.client() {
         return context.client();
     }
-    let peer = PeerSource::default().find(head.extensions());
+    let peer = usual_places(head.extensions());
     match peer.and_then(PeerAddr::ip) {
         Some(addr) => ClientIp::Known(addr),
         None => ClientIp::unknown(crate::client_ip::unknown::UnknownReason::MissingPeer, None),
