@@ -51,7 +51,7 @@ redis() {
   put redis_users.acl <<EOF
 user default off
 user health on nopass resetchannels -@all +ping
-user palisade on #$hash resetchannels ~palisade:* -@all +@connection +@read +@write +@scripting +time -@dangerous
+user palisade on #$hash resetchannels &palisade:* ~palisade:* -@all +eval +evalsha +time +get +set +del +hset +hget +hdel +hlen +hexists +hincrby +hsetnx +zadd +zrem +zscore +zrangebyscore +publish +subscribe
 EOF
 }
 

@@ -42,6 +42,9 @@ use crate::{
 /// How many connections the listener for administration takes, whatever the others have.
 const ADMIN_CONNECTIONS: usize = 32;
 
+/// How long the service waits for the bans of the other instances before it listens.
+const FIRST_BANS: Duration = Duration::from_secs(1);
+
 /// How often bans are written to their file, and old ones forgotten.
 const JAIL_PAUSE: Duration = Duration::from_secs(10);
 
@@ -66,6 +69,11 @@ pub(crate) async fn serve(
 
     let protection = Arc::new(protection);
     let _tasks = Tasks::start(&config, &protection)?;
+    if let Some(jail) = protection.layer.jail()
+        && !jail.synchronize(FIRST_BANS).await
+    {
+        tracing::warn!("the bans of the other instances are not known yet: the store is away");
+    }
     let ready = Ready::new();
     let app = routes::router(&config, protection.layer.clone(), ready.clone());
     let builder = Arc::new(builder(&config.server));

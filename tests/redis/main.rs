@@ -10,7 +10,11 @@
     reason = "a test fails by panicking"
 )]
 
+mod acl;
 mod bans;
 mod cases;
+mod faults;
 mod http;
+mod processes;
+mod proxy;
 mod support;
