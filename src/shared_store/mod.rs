@@ -95,7 +95,7 @@
 //! # The user
 //!
 //! This one may do what is needed and nothing else (`acl::the_documented_user_may_do_what_is_needed_and_no_more`). The digest is the SHA-256 of the password; with
-//! another database than 0 it needs `+select` too.
+//! another database than 0 it needs `+select` too, for a cluster `+cluster|slots +asking`.
 //!
 //! ```text
 //! user palisade on #DIGEST resetchannels &palisade:* ~palisade:* -@all +eval +evalsha +time +get +set +del +hset +hget +hdel +hlen +hexists +hincrby +hsetnx +zadd +zrem +zscore +zrangebyscore +publish +subscribe
@@ -116,6 +116,7 @@ pub(crate) mod link;
 pub(crate) mod listener;
 pub(crate) mod script;
 pub(crate) mod settings;
+pub(crate) mod slots;
 pub(crate) mod store;
 pub(crate) mod worker;
 

@@ -19,8 +19,14 @@ use tokio::{
 };
 
 use crate::shared_store::{
-    breaker::Breaker, call::Call, failure::Cause, hash::WideHasher, listener::Listener,
-    script::Script, settings::Settings, worker,
+    breaker::Breaker,
+    call::Call,
+    failure::Cause,
+    hash::WideHasher,
+    listener::Listener,
+    script::Script,
+    settings::{Settings, Topology},
+    worker,
 };
 
 /// A Redis or Valkey that instances share: what one counts, all count. Clones are handles to the same connection.
@@ -137,6 +143,8 @@ impl RedisStore {
             script: Arc::clone(script),
             command,
             reply: None,
+            redirected: None,
+            asking: false,
         };
         if let Err(cause) = self.send(call) {
             self.failed(cause);
@@ -145,9 +153,19 @@ impl RedisStore {
 
     /// Asks the store whether it takes writes.
     pub(crate) async fn probe(&self) -> bool {
-        let mut command = self.0.probe.call(1);
-        command.arg(self.named("probe"));
-        self.ask(&self.0.probe, command).await.is_ok()
+        // In a cluster, so many keys that next to surely every node has one of them.
+        let keys = match self.0.settings.topology {
+            Topology::Cluster => 32,
+            Topology::Sentinel(_) | Topology::Single => 1,
+        };
+        for key in 0..keys {
+            let mut command = self.0.probe.call(1);
+            command.arg(self.named(&format!("probe:{key}")));
+            if self.ask(&self.0.probe, command).await.is_err() {
+                return false;
+            }
+        }
+        true
     }
 
     async fn ask(&self, script: &Arc<Script>, command: Cmd) -> Result<Value, Cause> {
@@ -157,6 +175,8 @@ impl RedisStore {
             script: Arc::clone(script),
             command,
             reply: Some(reply),
+            redirected: None,
+            asking: false,
         })?;
         match time::timeout(self.0.settings.deadline, answer).await {
             Ok(Ok(result)) => result,

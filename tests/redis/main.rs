@@ -13,6 +13,7 @@
 mod acl;
 mod bans;
 mod cases;
+mod cluster;
 mod faults;
 mod http;
 mod processes;
