@@ -113,6 +113,7 @@ pub(crate) mod call;
 pub(crate) mod failure;
 pub(crate) mod hash;
 pub(crate) mod link;
+#[cfg(feature = "jail")]
 pub(crate) mod listener;
 pub(crate) mod script;
 pub(crate) mod settings;

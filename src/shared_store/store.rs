@@ -13,17 +13,18 @@ use std::{
 use redis::{Cmd, Value};
 use tokio::{
     runtime::Handle,
-    sync::{Notify, mpsc, oneshot},
+    sync::{mpsc, oneshot},
     task::AbortHandle,
     time,
 };
 
+#[cfg(feature = "jail")]
+use crate::shared_store::listener::Listener;
 use crate::shared_store::{
     breaker::Breaker,
     call::Call,
     failure::Cause,
     hash::WideHasher,
-    listener::Listener,
     script::Script,
     settings::{Settings, Topology},
     worker,
@@ -100,7 +101,8 @@ impl RedisStore {
 
     /// Wakes whoever waits, whenever something is published on a channel. A connection that is lost is made again; what was published meanwhile
     /// is missed.
-    pub(crate) async fn listen(&self, channel: &str, news: Arc<Notify>) {
+    #[cfg(feature = "jail")]
+    pub(crate) async fn listen(&self, channel: &str, news: Arc<tokio::sync::Notify>) {
         let channel = self.named(channel);
         loop {
             if let Ok(listening) = Listener::open(&self.0.settings, &channel, &news).await {
@@ -274,6 +276,7 @@ impl Drop for Registration {
 }
 
 /// A lost subscription is made again after so long.
+#[cfg(feature = "jail")]
 const RELISTEN: Duration = Duration::from_millis(500);
 /// A connection that has not answered for so long is given up at the earliest.
 const MIN_RESPONSE: Duration = Duration::from_millis(200);

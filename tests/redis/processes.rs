@@ -38,9 +38,10 @@ async fn child() {
     let (mut admitted, mut refused) = (0_u64, 0_u64);
     let start = Instant::now();
     while start.elapsed() < LASTS {
-        match limiter.check("key", 1).await.unwrap().is_admitted() {
-            true => admitted += 1,
-            false => refused += 1,
+        if limiter.check("key", 1).await.unwrap().is_admitted() {
+            admitted += 1;
+        } else {
+            refused += 1;
         }
         if refused % 64 == 63 {
             tokio::task::yield_now().await;
