@@ -28,6 +28,7 @@
 //! - [`rate_limit`] limits how often a client may come, and [`in_flight`] how often at the same time.
 //! - [`https`] lets no plain text in, or redirects it, and keeps browsers with HTTPS; [`host`] refuses requests for hosts that are not
 //!   served; [`response_headers`] puts security headers on every response.
+//! - `shared_store` lets instances share limits and bans, through Redis or Valkey.
 //! - [`secret`] loads secrets, wipes and rotates them; [`api_key`] lets in whoever presents a key.
 //! - [`policy`] is what a protection is: a decision about the head of a request. Write your own, and
 //!   [`EnforceLayer`](enforce::EnforceLayer) carries it out.

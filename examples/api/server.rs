@@ -49,6 +49,9 @@ const IDLE_REQUESTS: u32 = 3;
 /// The stream of events of the listener for administration says something every 15 seconds.
 const ADMIN_IDLE: Duration = Duration::from_secs(60);
 
+/// How long the service waits for the bans of the other instances before it listens.
+const FIRST_BANS: Duration = Duration::from_secs(1);
+
 /// How often bans are written to their file, and old ones forgotten.
 const JAIL_PAUSE: Duration = Duration::from_secs(10);
 
@@ -73,6 +76,11 @@ pub(crate) async fn serve(
 
     let protection = Arc::new(protection);
     let _tasks = Tasks::start(&config, &protection)?;
+    if let Some(jail) = protection.layer.jail()
+        && !jail.synchronize(FIRST_BANS).await
+    {
+        tracing::warn!("the bans of the other instances are not known yet: the store is away");
+    }
     let ready = Ready::new();
     let app = routes::router(&config, protection.layer.clone(), ready.clone());
     let builder = Arc::new(builder(&config.server));

@@ -31,6 +31,11 @@
 //!   `Quota::per_minute(5)`, by client and again by account.
 //! - Try a limit with [`DryRun`](crate::policy::DryRun) first: it counts and reports, and refuses nobody.
 //!
+//! # More than one instance
+//!
+//! Limits in memory double the day a service runs twice. With the feature `redis`, `RateLimitBuilder::shared` keeps their state in a store that
+//! instances share: see `shared_store`.
+//!
 //! # Memory
 //!
 //! The table of keys is made once, by default for 100,000 keys, with some 23 bytes per key and quota, and never grows. A new key takes a place that is

@@ -11,7 +11,7 @@ use crate::{
     shared_store::{
         breaker::Breaker,
         hash::HashKey,
-        settings::{Password, Settings},
+        settings::{Password, Settings, Topology},
         store::RedisStore,
     },
 };
@@ -20,6 +20,7 @@ use crate::{
 #[must_use]
 pub struct RedisStoreBuilder {
     addresses: Vec<String>,
+    topology: Topology,
     hash_key: SecretString,
     username: Option<String>,
     password: Option<Password>,
@@ -40,6 +41,7 @@ impl RedisStore {
     pub fn builder(address: impl Into<String>, hash_key: SecretString) -> RedisStoreBuilder {
         RedisStoreBuilder {
             addresses: vec![address.into()],
+            topology: Topology::Single,
             hash_key,
             username: None,
             password: None,
@@ -53,6 +55,26 @@ impl RedisStore {
 }
 
 impl RedisStoreBuilder {
+    /// Says that the address is a node of a cluster, as are these: any one that can be reached tells of the others.
+    pub fn cluster<A: Into<String>>(mut self, others: impl IntoIterator<Item = A>) -> Self {
+        self.addresses.extend(others.into_iter().map(Into::into));
+        self.topology = Topology::Cluster;
+        self
+    }
+
+    /// Says that the address is a sentinel, as are these, which know where the master of that name is.
+    ///
+    /// User, password and TLS are those of the master; sentinels are asked without.
+    pub fn sentinel<A: Into<String>>(
+        mut self,
+        master: impl Into<String>,
+        others: impl IntoIterator<Item = A>,
+    ) -> Self {
+        self.addresses.extend(others.into_iter().map(Into::into));
+        self.topology = Topology::Sentinel(master.into());
+        self
+    }
+
     /// Sets the user of the store's ACL. The default is the store's default user.
     pub fn username(mut self, username: impl Into<String>) -> Self {
         self.username = Some(username.into());
@@ -135,6 +157,7 @@ impl RedisStoreBuilder {
         let name = self.prefix.clone();
         let settings = Settings {
             addresses,
+            topology: self.topology,
             username: self.username,
             password: self.password,
             hash_key: HashKey::new(&self.hash_key),

@@ -32,6 +32,8 @@ pub(crate) enum Cause {
     ReadOnly,
     /// The answer is none that the script gives.
     Reply,
+    /// The slot is moving from one node of the cluster to another.
+    Moving,
     /// No answer within the deadline.
     Timeout,
 }
@@ -47,7 +49,12 @@ impl Cause {
             | Self::Memory
             | Self::Permission
             | Self::ReadOnly => true,
-            Self::Away | Self::Busy | Self::NoRuntime | Self::Reply | Self::Timeout => false,
+            Self::Away
+            | Self::Busy
+            | Self::Moving
+            | Self::NoRuntime
+            | Self::Reply
+            | Self::Timeout => false,
         }
     }
 
@@ -56,7 +63,8 @@ impl Cause {
             Self::Away => "shared store is away",
             Self::Authentication => "shared store refuses the user or the password",
             Self::Busy => "shared store has too many decisions in flight",
-            Self::Cluster => "shared store's cluster is down or moving",
+            Self::Cluster => "shared store's cluster is down",
+            Self::Moving => "shared store's keys are moving",
             Self::Connection => "shared store cannot be reached",
             Self::Loading => "shared store is loading its data",
             Self::Memory => "shared store has no memory left",
@@ -78,6 +86,7 @@ impl Cause {
             Self::Connection => "connection",
             Self::Loading => "loading",
             Self::Memory => "memory",
+            Self::Moving => "moving",
             Self::NoRuntime => "no_runtime",
             Self::Permission => "permission",
             Self::ReadOnly => "read_only",
@@ -86,7 +95,7 @@ impl Cause {
         }
     }
 
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Authentication,
         Self::Away,
         Self::Busy,
@@ -94,6 +103,7 @@ impl Cause {
         Self::Connection,
         Self::Loading,
         Self::Memory,
+        Self::Moving,
         Self::NoRuntime,
         Self::Permission,
         Self::ReadOnly,
@@ -109,7 +119,8 @@ impl Cause {
             "LOADING" | "BUSY" => Self::Loading,
             "NOPERM" => Self::Permission,
             "NOAUTH" | "WRONGPASS" => Self::Authentication,
-            "MOVED" | "ASK" | "TRYAGAIN" | "CLUSTERDOWN" | "CROSSSLOT" => Self::Cluster,
+            "CLUSTERDOWN" | "CROSSSLOT" => Self::Cluster,
+            "MOVED" | "ASK" | "TRYAGAIN" => Self::Moving,
             // Redis 7.0 wraps what a command within a script fails with.
             _ => details.map_or(Self::Reply, Self::of_text),
         }

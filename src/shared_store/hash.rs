@@ -101,8 +101,6 @@ const DOMAIN: &[u8] = b"palisade shared store 1\0";
 
 #[cfg(test)]
 mod tests {
-    use std::hash::Hash as _;
-
     use super::*;
 
     #[track_caller]

@@ -22,7 +22,7 @@ impl Listener {
         channel: &str,
         news: &Arc<Notify>,
     ) -> Result<Self, Cause> {
-        let mut last = Cause::Connection;
+        let mut failure = Cause::Connection;
         for address in &settings.addresses {
             let lost = Arc::new(Notify::new());
             let push = {
@@ -56,11 +56,11 @@ impl Listener {
                         lost,
                     });
                 }
-                Ok(Err(error)) => last = Cause::of(&error),
-                Err(_) => last = Cause::Timeout,
+                Ok(Err(error)) => failure = Cause::of(&error),
+                Err(_) => failure = Cause::Timeout,
             }
         }
-        Err(last)
+        Err(failure)
     }
 
     /// Returns when the connection is lost, or dead without anybody having said so.

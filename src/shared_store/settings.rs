@@ -9,6 +9,7 @@ use crate::{secret::rotating::RotatingSecret, shared_store::hash::HashKey};
 /// How the store is reached and used.
 pub(crate) struct Settings {
     pub(crate) addresses: Vec<redis::ConnectionInfo>,
+    pub(crate) topology: Topology,
     pub(crate) username: Option<String>,
     pub(crate) password: Option<Password>,
     pub(crate) hash_key: HashKey,
@@ -16,6 +17,17 @@ pub(crate) struct Settings {
     pub(crate) deadline: Duration,
     pub(crate) max_in_flight: usize,
     pub(crate) instances: NonZeroU32,
+}
+
+/// What stands at the addresses.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Topology {
+    /// Nodes of a cluster.
+    Cluster,
+    /// Sentinels that know the master of this name.
+    Sentinel(String),
+    /// The store, or others that may be it.
+    Single,
 }
 
 /// The password, which may be replaced while the service runs.

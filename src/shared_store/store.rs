@@ -13,14 +13,21 @@ use std::{
 use redis::{Cmd, Value};
 use tokio::{
     runtime::Handle,
-    sync::{Notify, mpsc, oneshot},
+    sync::{mpsc, oneshot},
     task::AbortHandle,
     time,
 };
 
+#[cfg(feature = "jail")]
+use crate::shared_store::listener::Listener;
 use crate::shared_store::{
-    breaker::Breaker, call::Call, failure::Cause, hash::WideHasher, listener::Listener,
-    script::Script, settings::Settings, worker,
+    breaker::Breaker,
+    call::Call,
+    failure::Cause,
+    hash::WideHasher,
+    script::Script,
+    settings::{Settings, Topology},
+    worker,
 };
 
 /// A Redis or Valkey that instances share: what one counts, all count. Clones are handles to the same connection.
@@ -94,7 +101,8 @@ impl RedisStore {
 
     /// Wakes whoever waits, whenever something is published on a channel. A connection that is lost is made again; what was published meanwhile
     /// is missed.
-    pub(crate) async fn listen(&self, channel: &str, news: Arc<Notify>) {
+    #[cfg(feature = "jail")]
+    pub(crate) async fn listen(&self, channel: &str, news: Arc<tokio::sync::Notify>) {
         let channel = self.named(channel);
         loop {
             if let Ok(listening) = Listener::open(&self.0.settings, &channel, &news).await {
@@ -137,6 +145,8 @@ impl RedisStore {
             script: Arc::clone(script),
             command,
             reply: None,
+            redirected: None,
+            asking: false,
         };
         if let Err(cause) = self.send(call) {
             self.failed(cause);
@@ -145,9 +155,19 @@ impl RedisStore {
 
     /// Asks the store whether it takes writes.
     pub(crate) async fn probe(&self) -> bool {
-        let mut command = self.0.probe.call(1);
-        command.arg(self.named("probe"));
-        self.ask(&self.0.probe, command).await.is_ok()
+        // In a cluster, so many keys that next to surely every node has one of them.
+        let keys = match self.0.settings.topology {
+            Topology::Cluster => 32,
+            Topology::Sentinel(_) | Topology::Single => 1,
+        };
+        for key in 0..keys {
+            let mut command = self.0.probe.call(1);
+            command.arg(self.named(&format!("probe:{key}")));
+            if self.ask(&self.0.probe, command).await.is_err() {
+                return false;
+            }
+        }
+        true
     }
 
     async fn ask(&self, script: &Arc<Script>, command: Cmd) -> Result<Value, Cause> {
@@ -157,6 +177,8 @@ impl RedisStore {
             script: Arc::clone(script),
             command,
             reply: Some(reply),
+            redirected: None,
+            asking: false,
         })?;
         match time::timeout(self.0.settings.deadline, answer).await {
             Ok(Ok(result)) => result,
@@ -254,6 +276,7 @@ impl Drop for Registration {
 }
 
 /// A lost subscription is made again after so long.
+#[cfg(feature = "jail")]
 const RELISTEN: Duration = Duration::from_millis(500);
 /// A connection that has not answered for so long is given up at the earliest.
 const MIN_RESPONSE: Duration = Duration::from_millis(200);

@@ -10,7 +10,12 @@
     reason = "a test fails by panicking"
 )]
 
+mod acl;
 mod bans;
 mod cases;
+mod cluster;
+mod faults;
 mod http;
+mod processes;
+mod proxy;
 mod support;

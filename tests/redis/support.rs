@@ -2,7 +2,7 @@
 
 use std::{
     net::TcpListener,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
     thread,
@@ -71,6 +71,23 @@ impl Server {
             self.try_cli(&["ping"])
                 .is_ok_and(|it| it.contains("PONG") || it.contains("NOAUTH"))
         });
+    }
+
+    /// Starts a sentinel, which writes to its configuration.
+    pub(crate) fn start_sentinel(config: &Path) -> Self {
+        let mut server = Self::new(&[]);
+        let child = Command::new("redis-server")
+            .arg(config)
+            .args(["--sentinel", "--port", &server.port.to_string()])
+            .args(["--bind", "127.0.0.1"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        server.child = Some(child);
+        wait_for("the sentinel answers", || server.try_cli(&["ping"]).is_ok());
+        server
     }
 
     pub(crate) fn address(&self) -> String {
@@ -169,10 +186,6 @@ pub(crate) struct Words(Arc<Mutex<Vec<String>>>);
 impl Words {
     pub(crate) fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().unwrap())
-    }
-
-    pub(crate) fn all(&self) -> Vec<String> {
-        self.0.lock().unwrap().clone()
     }
 }
 

@@ -240,12 +240,15 @@ fn words(answer: &Value) -> Result<Vec<&str>, Cause> {
     let Value::Array(values) = answer else {
         return Err(Cause::Reply);
     };
-    let word = |value| match value {
-        &Value::BulkString(ref bytes) => str::from_utf8(bytes).map_err(|_| Cause::Reply),
-        &Value::SimpleString(ref text) => Ok(text.as_str()),
-        _ => Err(Cause::Reply),
-    };
     values.iter().map(word).collect()
+}
+
+fn word(value: &Value) -> Result<&str, Cause> {
+    match value {
+        Value::BulkString(bytes) => str::from_utf8(bytes).map_err(|_| Cause::Reply),
+        Value::SimpleString(text) => Ok(text),
+        _ => Err(Cause::Reply),
+    }
 }
 
 /// Says that the task has ended, whatever has ended it.

@@ -95,9 +95,10 @@ impl RateLimit {
             Some(LegacyReset::Epoch) => request.system_now(),
             Some(LegacyReset::Delta) | None => SystemTime::UNIX_EPOCH,
         };
-        let outer = match limit.settings.settle_in_handler {
-            true => Charge::of(request.extensions()).cloned(),
-            false => None,
+        let outer = if limit.settings.settle_in_handler {
+            Charge::of(request.extensions()).cloned()
+        } else {
+            None
         };
         let (this, shared) = (self.clone(), shared.clone());
         Check::later(async move {
