@@ -85,13 +85,13 @@ async fn good(api: &Api, counts: &Counts, number: u32) {
 
 /// Guesses keys, probes paths, floods, forges headers and sends what is too large.
 async fn bad(api: &Api, counts: &Counts, turn: u32) {
-    let number = turn % BAD;
+    let (kind, number) = (turn % 8, turn / 8 % BAD);
     let client = match number % 3 {
         0 => format!("2001:db8:{number:x}::1"),
         _ => format!("203.0.{}.{}", number / 256, number % 256),
     };
     let large = "x".repeat(70_000);
-    let (method, path, key, body) = match turn / BAD % 8 {
+    let (method, path, key, body) = match kind {
         0 => (Method::GET, "/notes", Some("a-key-that-was-guessed"), ""),
         1 => (Method::GET, "/nothing-here", Some(KEY), ""),
         2 => (Method::POST, "/notes", Some(KEY), &large[..]),
@@ -101,7 +101,11 @@ async fn bad(api: &Api, counts: &Counts, turn: u32) {
         6 if number % 4 == 0 => (Method::GET, "/x/../.env", None, ""),
         _ => (Method::GET, "/whoami", Some(KEY), ""),
     };
-    let times = if number % 16 == 0 { 60 } else { 1 };
+    let times = match (kind, number % 16) {
+        (0, 0) => 12,
+        (7, 2) => 200,
+        _ => 1,
+    };
     for _ in 0..times {
         ask(
             api,
@@ -111,14 +115,14 @@ async fn bad(api: &Api, counts: &Counts, turn: u32) {
         )
         .await;
     }
-    let forged = format!("{client}, 198.51.100.1 garbage\u{7f}, \"");
-    if let Ok(forged) =
-        hyper::header::HeaderValue::from_bytes(forged.replace('\u{7f}', "").as_bytes())
-    {
-        let mut request = request(api, Method::GET, "/whoami", "", None, "");
-        request.headers_mut().insert("x-forwarded-for", forged);
-        ask(api, counts, "bad", request).await;
-    }
+    let forged = format!("{client}, 198.51.100.1 garbage, \"");
+    ask(
+        api,
+        counts,
+        "bad",
+        request(api, Method::GET, "/whoami", &forged, None, ""),
+    )
+    .await;
 }
 
 /// Connections that say something odd and go away.
@@ -157,6 +161,8 @@ async fn good_and_bad_clients_together() {
             "API__RATE_LIMIT__QUOTAS",
             r#"["20/second burst 40", "1000000/hour"]"#,
         ),
+        // A connection that the client keeps must not end while it is taken up again.
+        ("API__SERVER__HEADER_READ_TIMEOUT", "30s"),
         // Bans end, so that what they cost is freed and taken again.
         ("API__JAIL__BAN_TIME", "5s"),
         ("API_KEYS", &keys),
@@ -236,14 +242,11 @@ async fn good_and_bad_clients_together() {
     for status in [200, 201, 204] {
         assert!(counts.contains_key(&("good", status)), "{counts:?}");
     }
-    for status in [401, 429] {
+    for status in [200, 400, 401, 403, 404, 405, 413, 429] {
         assert!(counts.contains_key(&("bad", status)), "{counts:?}");
     }
     // In some seconds memory has not settled.
     if 60 <= seconds {
         assert!(*late <= early + GROWTH, "{early} KiB grew to {late} KiB");
-        for status in [200, 400, 403, 404, 405, 413] {
-            assert!(counts.contains_key(&("bad", status)), "{counts:?}");
-        }
     }
 }
