@@ -20,7 +20,7 @@ for arg in "$@"; do
 done
 
 # Commands the tests call, and the Debian package each comes from.
-needed=(cc:gcc chromedriver:chromium-driver chromium:chromium fail2ban-client:fail2ban jq:jq nginx:nginx-light pkg-config:pkg-config promtool:prometheus rsyslogd:rsyslog valgrind:valgrind)
+needed=(cc:gcc chromedriver:chromium-driver chromium:chromium fail2ban-client:fail2ban jq:jq nginx:nginx-light pkg-config:pkg-config promtool:prometheus rsyslogd:rsyslog)
 
 say() { printf '\n== %s\n' "$*"; }
 
@@ -127,9 +127,6 @@ RUSTDOCFLAGS="-D warnings" cargo doc -p palisade --no-deps --all-features
 say "examples and benches build"
 cargo build --workspace --examples --all-features
 cargo bench --workspace --all-features --no-run
-
-say "instructions per request"
-tests/instructions.sh
 
 # Dev-dependencies bring features along that users do not have: the library must build without them.
 say "the library alone, each feature"
