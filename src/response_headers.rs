@@ -26,8 +26,12 @@
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use std::convert::Infallible;
 //! use http::{Request, Response, header};
-//! use palisade::response_headers::{ResponseHeaders, ResponseHeadersLayer};
-//! use tower::{Layer, ServiceExt, service_fn};
+//! use palisade::{
+//!     event::NullSink,
+//!     host::AllowedHostsLayer,
+//!     response_headers::{ResponseHeaders, ResponseHeadersLayer},
+//! };
+//! use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 //!
 //! let app = service_fn(|_: Request<()>| async {
 //!     let response = Response::builder().header("server", "secret/1.2.3").header("cache-control", "max-age=60");
@@ -42,6 +46,16 @@
 //! assert_eq!(response.headers()["cache-control"], "max-age=60");
 //! assert!(!response.headers().contains_key("referrer-policy"));
 //! assert!(!response.headers().contains_key("server"));
+//!
+//! // A refusal further in bears them, too.
+//! let refused = ServiceBuilder::new()
+//!     .layer(ResponseHeadersLayer::new(ResponseHeaders::api()))
+//!     .layer(AllowedHostsLayer::new("api.example.com".parse()?).with_sink(NullSink))
+//!     .service(app)
+//!     .oneshot(Request::get("/").header("host", "evil.example").body(())?)
+//!     .await?;
+//! assert_eq!(refused.status(), 421);
+//! assert_eq!(refused.headers()["x-content-type-options"], "nosniff");
 //! # Ok(()) }
 //! ```
 

@@ -25,6 +25,7 @@ pub(crate) struct Config {
     pub(crate) ip_filter: IpFilter,
     pub(crate) https: Https,
     pub(crate) rate_limit: RateLimit,
+    pub(crate) redis: Redis,
     pub(crate) api_keys: ApiKeys,
     pub(crate) jail: Jail,
     pub(crate) admin: Admin,
@@ -219,6 +220,47 @@ impl Default for RateLimit {
     fn default() -> Self {
         Self {
             quotas: vec![Quota::per_second(20).with_burst(40), Quota::per_hour(5_000)],
+        }
+    }
+}
+
+/// The store in which instances share limits and bans. The password and the key of the hash are the secrets `REDIS_PASSWORD` and
+/// `REDIS_HASH_KEY`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Redis {
+    /// The address. None: each instance counts by itself.
+    pub(crate) url: Option<String>,
+    /// The user of the store's ACL.
+    pub(crate) username: Option<String>,
+    /// How long a decision may take.
+    #[serde(with = "humantime_serde")]
+    pub(crate) deadline: Duration,
+    /// What becomes of requests while the store is away.
+    pub(crate) on_failure: OnFailure,
+    /// By how many instances quotas are divided then.
+    pub(crate) expected_instances: u32,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum OnFailure {
+    /// They pass, uncounted.
+    Allow,
+    /// They are refused with 503.
+    Deny,
+    /// Each instance counts by itself, with its share of the quotas.
+    Fallback,
+}
+
+impl Default for Redis {
+    fn default() -> Self {
+        Self {
+            url: None,
+            username: None,
+            deadline: Duration::from_millis(50),
+            on_failure: OnFailure::Fallback,
+            expected_instances: 2,
         }
     }
 }

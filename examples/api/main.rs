@@ -6,6 +6,7 @@ mod admin;
 mod args;
 mod config;
 mod health;
+mod idle;
 mod logs;
 mod notes;
 mod protection;

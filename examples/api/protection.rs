@@ -25,10 +25,12 @@ use palisade::{
     response_headers::ResponseHeaders,
     secret::{ExposeSecret as _, SecretErrorKind, SecretLoader, SecretNotice},
     security::{SecurityBuilder, secret_events},
+    shared_store::{OnStoreFailure, RedisStore},
 };
 
 use crate::{
-    config::{Config, HttpsMode, SchemeFrom, Source},
+    admin,
+    config::{Config, HttpsMode, OnFailure, SchemeFrom, Source},
     tls::Tls,
 };
 
@@ -81,7 +83,8 @@ pub(crate) fn build(config: &Config, feed: impl EventSink) -> Result<Protection,
             config.client_ip.trusted_proxies.join(", ")
         ),
     });
-    builder = parts.jail(builder, config)?;
+    let store = store(config, &sink)?;
+    builder = parts.jail(builder, config, store.as_ref())?;
     builder = parts.lists(builder, config)?;
     builder = parts.https(builder, config, proxies.as_ref(), tls.is_some())?;
     for quota in &config.rate_limit.quotas {
@@ -94,6 +97,9 @@ pub(crate) fn build(config: &Config, feed: impl EventSink) -> Result<Protection,
         .map(ToString::to_string)
         .collect();
     parts.tell(format!("rate limit per client: {}", quotas.join(" and ")));
+    if let Some(store) = &store {
+        builder = parts.share(builder, config, store)?;
+    }
     let (keys, made_key) = keys(config, sink)?;
     if let Some(keys) = &keys {
         parts.tell(format!("API keys: {} valid", keys.count()));
@@ -137,6 +143,7 @@ impl Parts {
         &mut self,
         builder: SecurityBuilder,
         config: &Config,
+        store: Option<&RedisStore>,
     ) -> Result<SecurityBuilder, String> {
         if !config.jail.enabled {
             self.tell("automatic bans: off".into());
@@ -153,7 +160,32 @@ impl Parts {
         } else {
             set("jail.exempt", &exempt)?
         };
-        Ok(builder.jail(jail(config, exempt)))
+        let mut jail = jail(config, exempt);
+        if let Some(store) = store {
+            jail = jail.shared(store);
+        }
+        Ok(builder.jail(jail))
+    }
+
+    fn share(
+        &mut self,
+        builder: SecurityBuilder,
+        config: &Config,
+        store: &RedisStore,
+    ) -> Result<SecurityBuilder, String> {
+        let redis = &config.redis;
+        self.tell(format!(
+            "shared with other instances: limits and bans; while the store is away: {:?}",
+            redis.on_failure
+        ));
+        let on_failure = match redis.on_failure {
+            OnFailure::Allow => OnStoreFailure::Allow,
+            OnFailure::Deny => OnStoreFailure::Deny,
+            OnFailure::Fallback => OnStoreFailure::Fallback,
+        };
+        builder
+            .shared_rate_limit(store, "api", on_failure)
+            .map_err(|error| format!("redis: {error}"))
     }
 
     fn lists(
@@ -358,6 +390,36 @@ fn tls(config: &Config) -> Result<Option<Tls>, String> {
     }
 }
 
+/// Makes the store that instances share. It is connected to when it is needed; one that is away is no error.
+fn store(config: &Config, sink: &SharedSink) -> Result<Option<RedisStore>, String> {
+    let redis = &config.redis;
+    let Some(url) = &redis.url else {
+        return Ok(None);
+    };
+    let loader = SecretLoader::new().with_observer(secret_events(sink.clone()));
+    let hash_key = loader
+        .secret("REDIS_HASH_KEY")
+        .entry("redis_hash_key")
+        .text()
+        .map_err(|error| format!("redis.url: {error}; make one with `openssl rand -hex 32`"))?;
+    let mut builder = RedisStore::builder(url, hash_key)
+        .deadline(redis.deadline)
+        .expected_instances(redis.expected_instances)
+        .sink(sink.clone());
+    if let Some(username) = &redis.username {
+        builder = builder.username(username);
+    }
+    let password = loader.secret("REDIS_PASSWORD").entry("redis_password");
+    if let Some(password) = password
+        .optional_text()
+        .map_err(|error| error.to_string())?
+    {
+        builder = builder.password(password);
+    }
+    let store = builder.build().map_err(|error| format!("redis: {error}"))?;
+    Ok(Some(store))
+}
+
 /// Loads the API keys; makes one where there is none and nobody but this machine can come.
 fn keys(config: &Config, sink: SharedSink) -> Result<(Option<ApiKeys>, Option<NewApiKey>), String> {
     if !config.api_keys.required {
@@ -375,7 +437,13 @@ fn keys(config: &Config, sink: SharedSink) -> Result<(Option<ApiKeys>, Option<Ne
                 ));
             }
             let made = NewApiKey::generate("api").map_err(|error| format!("api_keys: {error}"))?;
-            let keys = ApiKeys::single("development", made.digest())
+            // Whoever starts the service on this machine may administrate it.
+            let text = format!(
+                r#"{{"development": {{"keys": ["{}"], "scopes": ["{}"]}}}}"#,
+                made.digest().to_text(),
+                admin::SCOPE,
+            );
+            let keys = ApiKeys::parse(&text, KeyFormat::Json)
                 .map_err(|error| format!("api_keys: {error}"))?;
             Ok((Some(keys), Some(made)))
         }

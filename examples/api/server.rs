@@ -34,6 +34,7 @@ use crate::{
     Failure,
     admin::{self, EventFeed},
     config::{Config, Server},
+    idle::Idle,
     protection::{self, Protection},
     routes::{self, Ready},
     tls::Tls,
@@ -41,6 +42,15 @@ use crate::{
 
 /// How many connections the listener for administration takes, whatever the others have.
 const ADMIN_CONNECTIONS: usize = 32;
+
+/// How long nothing may go over a connection, in times of what a request may take.
+const IDLE_REQUESTS: u32 = 3;
+
+/// The stream of events of the listener for administration says something every 15 seconds.
+const ADMIN_IDLE: Duration = Duration::from_secs(60);
+
+/// How long the service waits for the bans of the other instances before it listens.
+const FIRST_BANS: Duration = Duration::from_secs(1);
 
 /// How often bans are written to their file, and old ones forgotten.
 const JAIL_PAUSE: Duration = Duration::from_secs(10);
@@ -66,19 +76,27 @@ pub(crate) async fn serve(
 
     let protection = Arc::new(protection);
     let _tasks = Tasks::start(&config, &protection)?;
+    if let Some(jail) = protection.layer.jail()
+        && !jail.synchronize(FIRST_BANS).await
+    {
+        tracing::warn!("the bans of the other instances are not known yet: the store is away");
+    }
     let ready = Ready::new();
     let app = routes::router(&config, protection.layer.clone(), ready.clone());
     let builder = Arc::new(builder(&config.server));
     let graceful = Arc::new(GracefulShutdown::new());
     let (stop, stopped) = watch::channel(false);
     let room = Arc::new(Semaphore::new(config.server.max_connections));
-    let listen = |socket, tls, app, room| {
+    let idle = config.server.request_timeout.saturating_mul(IDLE_REQUESTS);
+    let listen = |socket, tls, app, room, idle| {
         let listener = Listener {
             socket,
             tls,
             app,
             room,
             builder: Arc::clone(&builder),
+            first: config.server.header_read_timeout,
+            idle,
         };
         tokio::spawn(listener.run(stopped.clone(), Arc::clone(&graceful)));
     };
@@ -90,12 +108,13 @@ pub(crate) async fn serve(
             None,
             app,
             Arc::new(Semaphore::new(ADMIN_CONNECTIONS)),
+            idle.max(ADMIN_IDLE),
         );
     }
     if let Some(plain) = plain {
-        listen(plain, None, app.clone(), Arc::clone(&room));
+        listen(plain, None, app.clone(), Arc::clone(&room), idle);
     }
-    listen(main, protection.tls.clone(), app, room);
+    listen(main, protection.tls.clone(), app, room, idle);
     drop(stopped);
 
     while signals.next().await == Order::Reload {
@@ -134,7 +153,8 @@ async fn bind(setting: &str, variable: &str, addr: SocketAddr) -> Result<TcpList
     })
 }
 
-/// The router of the listener for administration: few may come, and none without a key where there are keys.
+/// The router of the listener for administration: few may come, and where there are keys, none
+/// without one that is good for it.
 fn admin_app(
     config: &Config,
     protection: &Protection,
@@ -146,9 +166,11 @@ fn admin_app(
         .map_err(|error| format!("admin.allow: {error}"))?;
     let mut security = SecurityLayer::builder(ClientIpSource::Peer).allow(allow);
     if let Some(keys) = &protection.keys {
-        security = security.policy(admin::unless_open(
-            ApiKeyPolicy::new(keys.clone()).with_name("administration"),
-        ));
+        let keys = ApiKeyPolicy::new(keys.clone())
+            .with_name("administration")
+            .with_scope(admin::SCOPE)
+            .map_err(|error| format!("api_keys: {error}"))?;
+        security = security.policy(admin::unless_open(keys));
     }
     Ok(admin::router(&protection.layer, feed, metrics).layer(security.build()))
 }
@@ -219,6 +241,10 @@ struct Listener {
     /// A permit for each connection that may be open.
     room: Arc<Semaphore>,
     builder: Arc<Builder<TokioExecutor>>,
+    /// How long a client may take until it is known which HTTP it speaks. To hyper's timeouts a connection is nothing before that.
+    first: Duration,
+    /// How long nothing may go over a connection.
+    idle: Duration,
 }
 
 impl Listener {
@@ -285,6 +311,7 @@ impl Listener {
             }
             request
         });
+        let io = Idle::new(io, self.first, self.idle);
         let connection = self
             .builder
             .serve_connection(TokioIo::new(io), TowerToHyperService::new(service))

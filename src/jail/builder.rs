@@ -23,9 +23,15 @@ use crate::{
         file::BanFile,
         policy::Jail,
         rule::Rule,
-        state::{Random, State, Tallies},
+        state::{Random, State},
+        tallies::Tallies,
         trap::TrapPaths,
     },
+};
+#[cfg(feature = "redis")]
+use crate::{
+    jail::shared::{outbox::Outbox, sync::BANS},
+    shared_store::{script::Script, store::RedisStore},
 };
 
 /// Gathers what a [`Jail`] bans for, and how. What is not asked for is not done: without rules and traps there are only bans by hand.
@@ -40,6 +46,8 @@ pub struct JailBuilder {
     max_bans: usize,
     max_counters: usize,
     file: Option<PathBuf>,
+    #[cfg(feature = "redis")]
+    shared: Option<RedisStore>,
     random: Random,
     sink: Option<SharedSink>,
     clock: Option<Arc<dyn Clock>>,
@@ -64,6 +72,8 @@ impl JailBuilder {
             max_bans: 65_536,
             max_counters: 16_384,
             file: None,
+            #[cfg(feature = "redis")]
+            shared: None,
             random: Random(Arc::new(keyed_numbers())),
             sink: None,
             clock: None,
@@ -131,10 +141,19 @@ impl JailBuilder {
 
     /// Keeps the bans in a file. It is read by [`build`](Self::build) and written by [`JailHandle::save`](crate::jail::JailHandle::save).
     ///
-    /// A file that is not there is none yet. One that cannot be read is left alone until the next save, starts the jail empty, and is told
-    /// with the event `ban_file_failed`. The default is no file.
+    /// A file that is not there is none yet. One that cannot be read starts the jail empty, and is told with the event
+    /// `ban_file_failed`; it is set aside under its name with `.corrupt` behind it, so that the next save does not write over it. The default is no file.
     pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
         self.file = Some(path.into());
+        self
+    }
+
+    /// Shares the bans with the other instances of a [store](crate::shared_store): what one bans or lifts, all do. The default is no store.
+    ///
+    /// Failures are counted by each instance for itself. The store then knows the addresses of banned clients, as a file of bans does.
+    #[cfg(feature = "redis")]
+    pub fn shared(mut self, store: &RedisStore) -> Self {
+        self.shared = Some(store.clone());
         self
     }
 
@@ -174,6 +193,7 @@ impl JailBuilder {
     #[must_use]
     pub fn build(self) -> Jail {
         let state = State {
+            tallies: Tallies::new(&self.rules),
             rules: self.rules,
             traps: self.traps,
             ban_time: self.ban_time,
@@ -183,10 +203,13 @@ impl JailBuilder {
             bans: BanTable::new(self.max_bans),
             failures: FailureTable::new(self.max_counters),
             file: self.file.map(BanFile::new),
+            #[cfg(feature = "redis")]
+            shared: self.shared.map(|store| Outbox::new(store, self.max_bans)),
+            #[cfg(feature = "redis")]
+            ban_script: Arc::new(Script::new(BANS)),
             random: self.random,
             sink: self.sink.unwrap_or_default(),
             clock: self.clock.unwrap_or_else(|| Arc::new(MonotonicClock)),
-            tallies: Tallies::default(),
         };
         state.load();
         Jail::new(Arc::new(state))

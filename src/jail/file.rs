@@ -11,6 +11,8 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+#[cfg(feature = "redis")]
+use crate::jail::ban::Record;
 use crate::jail::{ban::Ban, key::BanKey};
 
 /// The first line: what the file is, and the version of its format.
@@ -24,6 +26,19 @@ const MAX_BYTES: u64 = 64 * 1024 * 1024;
 pub(crate) struct StoredBan {
     pub(crate) ban: Ban,
     pub(crate) forget: SystemTime,
+}
+
+#[cfg(feature = "redis")]
+impl StoredBan {
+    /// Returns the ban of a record.
+    pub(crate) fn of(record: Record) -> Self {
+        let memory = record.forget.saturating_duration_since(record.end);
+        let end = record.ban.end;
+        Self {
+            forget: end.checked_add(memory).unwrap_or(end),
+            ban: record.ban,
+        }
+    }
 }
 
 /// A file of bans: text, one line each, between a header and the number of lines.
@@ -75,6 +90,18 @@ impl BanFile {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         self.replace(bans)
             .map_err(|error| self.error("written", Problem::Io(error)))
+    }
+
+    /// Moves a file that is not to be understood out of the way of the next save, over one that was moved before. Returns where it is.
+    pub(crate) fn set_aside(&self, error: &BanFileError) -> Option<PathBuf> {
+        if matches!(error.problem, Problem::NotAFile) {
+            return None;
+        }
+        let mut name = self.path.file_name()?.to_os_string();
+        name.push(".corrupt");
+        let aside = self.path.with_file_name(name);
+        fs::rename(&self.path, &aside).ok()?;
+        Some(aside)
     }
 
     fn replace(&self, bans: &[StoredBan]) -> io::Result<()> {

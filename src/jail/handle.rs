@@ -1,11 +1,6 @@
 //! The jail in the hands of an administrator.
 
-use std::{
-    fmt,
-    net::IpAddr,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use crate::{
     client_ip::context::ClientIp,
@@ -15,6 +10,7 @@ use crate::{
         file::BanFileError,
         key::BanKey,
         state::{Cause, State, Verdict},
+        tallies::MANUAL,
     },
 };
 
@@ -57,9 +53,11 @@ impl JailHandle {
         if self.state.is_exempt(ClientIp::Known(client)) {
             return Err(BanError(Refused::Exempt));
         }
+        #[cfg(feature = "redis")]
+        crate::jail::shared::sync::ensure(&self.state);
         let key = BanKey::new(client);
         let cause = Cause {
-            rule: &"manual".into(),
+            rule: &MANUAL.into(),
             reason: "banned by hand",
             ban_time: BanTime::new(length),
             enforced: true,
@@ -82,6 +80,8 @@ impl JailHandle {
         reason = "that there was no ban to lift is no failure"
     )]
     pub fn unban(&self, client: IpAddr) -> Option<Ban> {
+        #[cfg(feature = "redis")]
+        crate::jail::shared::sync::ensure(&self.state);
         self.state.unban(BanKey::new(client))
     }
 
@@ -110,12 +110,12 @@ impl JailHandle {
         JailCounts {
             active: self.state.bans.active(),
             counters: self.state.failures.len(),
-            banned: tallies.banned.load(Ordering::Relaxed),
-            denied: tallies.denied.load(Ordering::Relaxed),
-            expired: tallies.expired.load(Ordering::Relaxed),
-            given_up: tallies.given_up.load(Ordering::Relaxed),
-            lifted: tallies.lifted.load(Ordering::Relaxed),
-            skipped: tallies.skipped.load(Ordering::Relaxed),
+            banned: tallies.banned(),
+            denied: tallies.denied(),
+            expired: tallies.expired(),
+            given_up: tallies.given_up(),
+            lifted: tallies.lifted(),
+            skipped: tallies.skipped(),
         }
     }
 
@@ -124,6 +124,24 @@ impl JailHandle {
     /// Listing, counting and saving do it too. Nothing depends on it but how soon `client_unbanned` is told of clients that never come back.
     pub fn sweep(&self) {
         self.state.sweep();
+    }
+
+    /// Starts to share the bans, and waits until those of the other instances are known here; returns `false` where that takes longer than `patience`, as
+    /// when the store is away.
+    ///
+    /// Sharing starts by itself with the first request. A service that waits before it listens serves no client that is banned elsewhere, not even once.
+    /// Without a [store](crate::jail::JailBuilder::shared) it returns `true` at once.
+    #[cfg(feature = "redis")]
+    pub async fn synchronize(&self, patience: Duration) -> bool {
+        let Some(outbox) = &self.state.shared else {
+            return true;
+        };
+        let mut synced = outbox.synced();
+        crate::jail::shared::sync::ensure(&self.state);
+        outbox.wake.notify_one();
+        tokio::time::timeout(patience, synced.changed())
+            .await
+            .is_ok_and(|changed| changed.is_ok())
     }
 
     /// Writes the bans to the [file](crate::jail::JailBuilder::file), replacing it as a whole. Without a file nothing is done.

@@ -147,7 +147,10 @@ pub(crate) mod key;
 pub(crate) mod layer;
 pub(crate) mod policy;
 pub(crate) mod rule;
+#[cfg(feature = "redis")]
+pub(crate) mod shared;
 pub(crate) mod state;
+pub(crate) mod tallies;
 #[cfg(feature = "tokio")]
 pub(crate) mod task;
 pub(crate) mod trap;

@@ -109,9 +109,9 @@ pub(crate) fn seconds_of(duration: Duration) -> u64 {
 
 /// Rounds the time until a quota is full again up to seconds.
 ///
-/// The interval of one unit is rounded up to a nanosecond; what that adds over the whole capacity must not make 61 seconds of a minute.
-pub(crate) fn reset_seconds(nanos: u64, capacity: u32) -> u64 {
-    seconds(nanos.saturating_sub(capacity.into()))
+/// The interval of one unit is rounded up to a nanosecond, or in a shared store to a microsecond; what that adds over the whole capacity must not make 61 seconds of a minute.
+pub(crate) fn reset_seconds(nanos: u64, rounding: u64) -> u64 {
+    seconds(nanos.saturating_sub(rounding))
 }
 
 /// Writes an Integer, which has at most 15 digits: RFC 9651, section 3.3.1.

@@ -7,6 +7,7 @@ use std::{
     cell::Cell,
     hash::{Hash, Hasher},
     num::NonZeroU32,
+    time::Duration,
 };
 
 use governor::{
@@ -26,14 +27,22 @@ pub(crate) struct Meter {
     pub(crate) full: u64,
     /// Nanoseconds of the quota's period.
     pub(crate) period: u64,
-    overdraft: u64,
+    pub(crate) overdraft: u64,
     pub(crate) capacity: u32,
+    /// By how many nanoseconds the interval may have been rounded up.
+    pub(crate) grain: u64,
 }
 
 impl Meter {
     pub(crate) fn new(quota: &Quota) -> Self {
-        let interval = quota.interval();
-        let nanos = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX);
+        Self::with_grain(quota, 1)
+    }
+
+    /// Returns the meter of a quota whose interval is rounded up to a multiple of `grain` nanoseconds.
+    pub(crate) fn with_grain(quota: &Quota, grain: u64) -> Self {
+        let nanos = u64::try_from(quota.interval().as_nanos()).unwrap_or(u64::MAX);
+        let nanos = nanos.div_ceil(grain).saturating_mul(grain);
+        let interval = Duration::from_nanos(nanos);
         let capacity = NonZeroU32::new(quota.capacity()).unwrap_or(NonZeroU32::MIN);
         // The interval of a quota is never zero.
         let governed = governor::Quota::with_period(interval)
@@ -46,6 +55,7 @@ impl Meter {
             full: nanos.saturating_mul(capacity.get().into()),
             overdraft: nanos.saturating_mul(quota.overdraft().into()),
             capacity: capacity.get(),
+            grain,
         }
     }
 

@@ -10,6 +10,8 @@ use std::{
 
 use http::{HeaderName, Method};
 
+#[cfg(feature = "redis")]
+use crate::shared_store::hash::WideHasher;
 use crate::{
     client_ip::{
         context::ClientIp,
@@ -106,12 +108,11 @@ impl RateLimitKey {
         T: Send + Sync + 'static,
         K: Hash,
     {
-        let write = move |head: &RequestHead<'_>, hasher: &mut DefaultHasher| {
-            write_option(head.extensions().get::<T>().map(&key), hasher)
-        };
         Self::part(Part::Own(Own {
             name: type_name::<T>(),
-            write: Arc::new(write),
+            part: Arc::new(Closure(move |head: &RequestHead<'_>| {
+                head.extensions().get::<T>().map(&key)
+            })),
         }))
     }
 
@@ -119,12 +120,9 @@ impl RateLimitKey {
     pub fn from_fn<K: Hash>(
         key: impl Fn(&RequestHead<'_>) -> Option<K> + Send + Sync + 'static,
     ) -> Self {
-        let write = move |head: &RequestHead<'_>, hasher: &mut DefaultHasher| {
-            write_option(key(head), hasher)
-        };
         Self::part(Part::Own(Own {
             name: type_name::<K>(),
-            write: Arc::new(write),
+            part: Arc::new(Closure(key)),
         }))
     }
 
@@ -164,29 +162,33 @@ impl RateLimitKey {
         head: &RequestHead<'_>,
         tier: Option<&QuotaSet>,
         hasher: &KeyHasher,
-    ) -> Keyed {
+    ) -> Keyed<KeyHash> {
         match (self.parts.as_slice(), tier) {
             ([Part::ClientIp(prefix)], None) => {
                 Keyed::Counted(hash_client(client(head), *prefix, hasher))
             }
-            _ => self.hash_parts(head, tier, hasher),
+            _ => match self.hashed(head, tier, hasher.for_parts()) {
+                Keyed::Counted(hasher) => Keyed::Counted(finish(&hasher)),
+                Keyed::Missing => Keyed::Missing,
+                Keyed::Skipped => Keyed::Skipped,
+            },
         }
     }
 
-    fn hash_parts(
+    /// Writes the key of a request to a hasher, which is given back.
+    pub(crate) fn hashed<H: PartHasher>(
         &self,
         head: &RequestHead<'_>,
         tier: Option<&QuotaSet>,
-        hasher: &KeyHasher,
-    ) -> Keyed {
-        let mut hasher = hasher.for_parts();
+        mut hasher: H,
+    ) -> Keyed<H> {
         let complete = self.write(head, &mut hasher);
         // Tiers have rows of their own: in a shared one, the arrival times would be clamped to the smallest capacity.
         for quota in tier.into_iter().flat_map(QuotaSet::iter) {
             quota.hash(&mut hasher);
         }
         match (complete, self.missing()) {
-            (true, _) | (false, MissingKey::Share) => Keyed::Counted(finish(&hasher)),
+            (true, _) | (false, MissingKey::Share) => Keyed::Counted(hasher),
             (false, MissingKey::Refuse) => Keyed::Missing,
             (false, MissingKey::Skip) => Keyed::Skipped,
         }
@@ -205,12 +207,23 @@ impl RateLimitKey {
     }
 
     /// Writes all parts; returns whether they were all there.
-    pub(crate) fn write(&self, head: &RequestHead<'_>, hasher: &mut DefaultHasher) -> bool {
+    pub(crate) fn write<H: PartHasher>(&self, head: &RequestHead<'_>, hasher: &mut H) -> bool {
         let mut complete = true;
         for part in &self.parts {
             complete &= part.write(head, hasher);
         }
         complete
+    }
+
+    /// Writes the key of a client's address, where that is all there is to it.
+    pub(crate) fn write_client<H: Hasher>(&self, client: ClientIp, hasher: &mut H) -> bool {
+        match self.parts.as_slice() {
+            [Part::ClientIp(prefix)] => {
+                write_client(client, *prefix, hasher);
+                true
+            }
+            _ => false,
+        }
     }
 
     fn part(part: Part) -> Self {
@@ -222,8 +235,8 @@ impl RateLimitKey {
 }
 
 /// What a request is counted under.
-pub(crate) enum Keyed {
-    Counted(KeyHash),
+pub(crate) enum Keyed<K> {
+    Counted(K),
     Missing,
     Skipped,
 }
@@ -245,7 +258,7 @@ enum Part {
 }
 
 impl Part {
-    fn write(&self, head: &RequestHead<'_>, hasher: &mut DefaultHasher) -> bool {
+    fn write<H: PartHasher>(&self, head: &RequestHead<'_>, hasher: &mut H) -> bool {
         match self {
             Self::ClientIp(prefix) => {
                 write_client(client(head), *prefix, hasher);
@@ -264,7 +277,7 @@ impl Part {
                 method(head.method()).hash(hasher);
                 true
             }
-            Self::Own(own) => (own.write)(head, hasher),
+            Self::Own(own) => hasher.write_own(&*own.part, head),
             #[cfg(feature = "axum")]
             Self::Route => {
                 let route = head.extensions().get::<axum::extract::MatchedPath>();
@@ -278,11 +291,50 @@ impl Part {
 #[derive(Clone)]
 struct Own {
     name: &'static str,
-    #[expect(
-        clippy::type_complexity,
-        reason = "a name for the closure's type would say less than the type"
-    )]
-    write: Arc<dyn Fn(&RequestHead<'_>, &mut DefaultHasher) -> bool + Send + Sync>,
+    part: Arc<dyn OwnPart>,
+}
+
+/// A part of a key that a closure finds. Each hasher has its own method, so that none is called through a table of functions.
+pub(crate) trait OwnPart: Send + Sync {
+    fn write(&self, head: &RequestHead<'_>, hasher: &mut DefaultHasher) -> bool;
+
+    #[cfg(feature = "redis")]
+    fn write_wide(&self, head: &RequestHead<'_>, hasher: &mut WideHasher) -> bool;
+}
+
+struct Closure<F>(F);
+
+impl<F, K> OwnPart for Closure<F>
+where
+    F: Fn(&RequestHead<'_>) -> Option<K> + Send + Sync,
+    K: Hash,
+{
+    fn write(&self, head: &RequestHead<'_>, hasher: &mut DefaultHasher) -> bool {
+        write_option((self.0)(head), hasher)
+    }
+
+    #[cfg(feature = "redis")]
+    fn write_wide(&self, head: &RequestHead<'_>, hasher: &mut WideHasher) -> bool {
+        write_option((self.0)(head), hasher)
+    }
+}
+
+/// What keys are hashed with: that of a process, or the one that instances share.
+pub(crate) trait PartHasher: Hasher + Sized {
+    fn write_own(&mut self, part: &dyn OwnPart, head: &RequestHead<'_>) -> bool;
+}
+
+impl PartHasher for DefaultHasher {
+    fn write_own(&mut self, part: &dyn OwnPart, head: &RequestHead<'_>) -> bool {
+        part.write(head, self)
+    }
+}
+
+#[cfg(feature = "redis")]
+impl PartHasher for WideHasher {
+    fn write_own(&mut self, part: &dyn OwnPart, head: &RequestHead<'_>) -> bool {
+        part.write_wide(head, self)
+    }
 }
 
 impl fmt::Debug for Own {
@@ -307,7 +359,7 @@ fn method(method: &Method) -> &str {
 }
 
 /// Writes a value so that what stands before tells whether it is there.
-fn write_option<K: Hash>(key: Option<K>, hasher: &mut DefaultHasher) -> bool {
+fn write_option<K: Hash, H: Hasher>(key: Option<K>, hasher: &mut H) -> bool {
     hasher.write_u8(key.is_some().into());
     match key {
         Some(key) => {
@@ -339,7 +391,7 @@ fn hash_client(client: ClientIp, prefix: u8, hasher: &KeyHasher) -> KeyHash {
 
 /// Writes a client so that the first word tells the kinds apart.
 #[inline]
-fn write_client(client: ClientIp, prefix: u8, hasher: &mut impl Hasher) {
+fn write_client<H: Hasher>(client: ClientIp, prefix: u8, hasher: &mut H) {
     match client {
         ClientIp::AllTrusted { addr, .. } | ClientIp::Known(addr) => {
             write_addr(addr, prefix, hasher);
@@ -354,7 +406,7 @@ fn write_client(client: ClientIp, prefix: u8, hasher: &mut impl Hasher) {
 }
 
 #[inline]
-fn write_addr(addr: IpAddr, prefix: u8, hasher: &mut impl Hasher) {
+fn write_addr<H: Hasher>(addr: IpAddr, prefix: u8, hasher: &mut H) {
     match network(addr, prefix) {
         IpAddr::V4(addr) => hasher.write_u64(IPV4 | u64::from(u32::from(addr))),
         IpAddr::V6(addr) => {

@@ -231,6 +231,11 @@ impl RateLimiterBuilder {
         &self.quotas
     }
 
+    #[cfg(feature = "redis")]
+    pub(crate) fn clock_of(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.clock)
+    }
+
     /// Builds the limiter.
     ///
     /// # Errors

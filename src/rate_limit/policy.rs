@@ -44,6 +44,11 @@ use crate::{
         verdict::{Retry, Verdict},
     },
 };
+#[cfg(feature = "redis")]
+use crate::{
+    rate_limit::shared::{decide::WideKey, limiter::SharedRateLimiter},
+    shared_store::failure::StoreFailure,
+};
 
 /// Limits how often clients may come. Clones share the same state.
 ///
@@ -78,11 +83,14 @@ use crate::{
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
-pub struct RateLimit(Arc<Limit>);
+pub struct RateLimit(pub(crate) Arc<Limit>);
 
-struct Limit {
+pub(crate) struct Limit {
     limiter: RateLimiter,
-    settings: Settings,
+    /// Has the state where instances share it.
+    #[cfg(feature = "redis")]
+    pub(crate) shared: Option<SharedRateLimiter>,
+    pub(crate) settings: Settings,
     /// Whether admitted requests need nothing but to be counted.
     lean: bool,
     jitter: RandomState,
@@ -93,7 +101,12 @@ struct Limit {
 
 /// What a request is counted under, for looking at and correcting what it has spent.
 #[derive(Clone, Copy, Debug)]
-pub struct RequestKey(KeyHash);
+pub struct RequestKey {
+    here: KeyHash,
+    /// The same in a shared store.
+    #[cfg(feature = "redis")]
+    wide: Option<WideKey>,
+}
 
 impl RateLimit {
     pub(crate) fn of(limiter: RateLimiter, settings: Settings) -> Self {
@@ -104,8 +117,24 @@ impl RateLimit {
             && !settings.reserves();
         Self(Arc::new(Limit {
             limiter,
+            #[cfg(feature = "redis")]
+            shared: None,
             settings,
             lean,
+            jitter: RandomState::new(),
+            refusals: AtomicU64::new(0),
+            reported_full: AtomicU64::new(0),
+        }))
+    }
+
+    /// Creates a policy whose state is in a shared store.
+    #[cfg(feature = "redis")]
+    pub(crate) fn of_shared(shared: SharedRateLimiter, settings: Settings) -> Self {
+        Self(Arc::new(Limit {
+            limiter: shared.local().clone(),
+            shared: Some(shared),
+            settings,
+            lean: false,
             jitter: RandomState::new(),
             refusals: AtomicU64::new(0),
             reported_full: AtomicU64::new(0),
@@ -125,7 +154,11 @@ impl RateLimit {
         let tier = limit.tier(request);
         let hasher = limit.limiter.hasher();
         match limit.settings.key.hash(request, tier.as_ref(), hasher) {
-            Keyed::Counted(key) => Some(RequestKey(key)),
+            Keyed::Counted(here) => Some(RequestKey {
+                here,
+                #[cfg(feature = "redis")]
+                wide: self.wide_key_of(request, tier.as_ref()),
+            }),
             Keyed::Missing | Keyed::Skipped => None,
         }
     }
@@ -136,8 +169,12 @@ impl RateLimit {
     #[must_use]
     pub fn client_key(&self, client: IpAddr) -> Option<RequestKey> {
         let key = &self.0.settings.key;
-        key.hash_of_client(ClientIp::Known(client), self.0.limiter.hasher())
-            .map(RequestKey)
+        let here = key.hash_of_client(ClientIp::Known(client), self.0.limiter.hasher())?;
+        Some(RequestKey {
+            here,
+            #[cfg(feature = "redis")]
+            wide: self.wide_client_key(client),
+        })
     }
 
     /// Returns how a key stands, and charges nothing.
@@ -145,20 +182,41 @@ impl RateLimit {
         let now = self.0.limiter.now();
         self.0
             .limiter
-            .charge(key.0, Cost::Exactly(0), now, None, |found| {
+            .charge(key.here, Cost::Exactly(0), now, None, |found| {
                 Verdict::new(&found, now)
             })
     }
 
     /// Gives units back to a key, at most until its quotas are full.
     pub fn refund(&self, key: RequestKey, units: u32) {
+        #[cfg(feature = "redis")]
+        if let (Some(shared), Some(key)) = (&self.0.shared, key.wide) {
+            return shared.refund_later(key, units);
+        }
         let now = self.0.limiter.now();
-        self.0.limiter.table().refund(key.0, units, now);
+        self.0.limiter.table().refund(key.here, units, now);
     }
 
     /// Makes all quotas of a key full again.
     pub fn reset(&self, key: RequestKey) {
-        self.0.limiter.table().reset(key.0);
+        #[cfg(feature = "redis")]
+        if let (Some(shared), Some(key)) = (&self.0.shared, key.wide) {
+            return shared.reset_later(key);
+        }
+        self.0.limiter.table().reset(key.here);
+    }
+
+    /// Returns how a key stands in the shared store, and charges nothing; nothing where the limit is not shared.
+    ///
+    /// # Errors
+    ///
+    /// The store is away.
+    #[cfg(feature = "redis")]
+    pub async fn peek_shared(&self, key: RequestKey) -> Result<Option<Verdict>, StoreFailure> {
+        match (&self.0.shared, key.wide) {
+            (Some(shared), Some(key)) => shared.peek_key(key, 0).await.map(Some),
+            _ => Ok(None),
+        }
     }
 }
 
@@ -175,6 +233,10 @@ impl Policy for RateLimit {
         if limit.settings.exempt.iter().any(|it| it(request)) {
             return Check::admit();
         }
+        #[cfg(feature = "redis")]
+        if let Some(shared) = &limit.shared {
+            return self.check_shared(shared, request);
+        }
         let tier = limit.tier(request);
         let hasher = limit.limiter.hasher();
         let key = match limit.settings.key.hash(request, tier.as_ref(), hasher) {
@@ -182,10 +244,7 @@ impl Policy for RateLimit {
             Keyed::Missing => return Check::reject(missing()),
             Keyed::Skipped => return Check::admit(),
         };
-        let cost = match &limit.settings.cost {
-            Costs::By(cost) => cost(request),
-            Costs::Fixed(cost) => *cost,
-        };
+        let cost = limit.cost(request);
         let now = limit.limiter.nanos(request.now());
 
         let finish = |found: Found<'_>| limit.counted(key, tier.as_ref(), &found, now);
@@ -201,18 +260,25 @@ impl Policy for RateLimit {
         match counted {
             None => Check::admit(),
             Some(counted) if counted.verdict.is_admitted() => {
-                Check::Ready(self.admit(request, counted).into())
+                let outer = || Charge::of(request.extensions()).cloned();
+                let admission = self.admit(|| request.system_now(), outer, counted);
+                Check::Ready(admission.into())
             }
-            Some(counted) => Check::reject(limit.reject(request, &counted)),
+            Some(counted) => Check::reject(limit.reject(|| request.system_now(), &counted)),
         }
     }
 }
 
 impl RateLimit {
-    fn admit(&self, request: &RequestHead<'_>, counted: Counted) -> Admission {
+    pub(crate) fn admit(
+        &self,
+        system_now: impl FnOnce() -> SystemTime,
+        outer: impl FnOnce() -> Option<Charge>,
+        counted: Counted,
+    ) -> Admission {
         let limit = &*self.0;
         let verdict = &counted.verdict;
-        let mut admission = Admission::new().with_fields(limit.fields(request, &counted));
+        let mut admission = Admission::new().with_fields(limit.fields(system_now, &counted));
         if let Some(name) = counted.near {
             let notice = Notice::new(Action::RateLimitWarning, "rate limit is nearly exhausted");
             admission = admission.with_notice(notice.with_policy(name));
@@ -230,15 +296,22 @@ impl RateLimit {
             admission = admission.with_receipt(Until::Head, receipt);
         }
         if limit.settings.settle_in_handler {
-            admission = admission.with_extension(charge.inside(request.extensions()));
+            admission = admission.with_extension(charge.inside(outer()));
         }
         admission
     }
 }
 
 impl Limit {
-    fn tier(&self, request: &RequestHead<'_>) -> Option<QuotaSet> {
+    pub(crate) fn tier(&self, request: &RequestHead<'_>) -> Option<QuotaSet> {
         self.settings.tiers.as_ref().and_then(|it| it(request))
+    }
+
+    pub(crate) fn cost(&self, request: &RequestHead<'_>) -> u32 {
+        match &self.settings.cost {
+            Costs::By(cost) => cost(request),
+            Costs::Fixed(cost) => *cost,
+        }
     }
 
     /// Takes along what is needed of a charge when the table is unlocked again: nothing, where an admitted request needs nothing but to be
@@ -264,7 +337,7 @@ impl Limit {
     }
 
     /// Returns the name of a quota that this charge has taken past the warning mark.
-    fn crosses(&self, found: &Found<'_>, now: u64) -> Option<Arc<str>> {
+    pub(crate) fn crosses(&self, found: &Found<'_>, now: u64) -> Option<Arc<str>> {
         let percent = self.settings.near_limit.filter(|_| found.charged)?;
         let before = found.before.iter(found.quotas);
         let after = found.after.iter(found.quotas);
@@ -312,7 +385,11 @@ impl Limit {
         }
     }
 
-    fn reject(&self, request: &RequestHead<'_>, counted: &Counted) -> Rejection {
+    pub(crate) fn reject(
+        &self,
+        system_now: impl FnOnce() -> SystemTime,
+        counted: &Counted,
+    ) -> Rejection {
         let verdict = &counted.verdict;
         let retry = verdict.retry();
         let reason = match retry {
@@ -321,7 +398,7 @@ impl Limit {
         };
         let mut rejection = Rejection::new(Action::RateLimitExceeded, self.settings.status, reason)
             .with_problem_type(QUOTA_EXCEEDED)
-            .with_fields(self.fields(request, counted));
+            .with_fields(self.fields(system_now, counted));
         for standing in verdict.refusing() {
             rejection = rejection.with_violated_policy(Arc::clone(&standing.metered.name));
         }
@@ -351,7 +428,19 @@ impl Limit {
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
-    fn fields(&self, request: &RequestHead<'_>, counted: &Counted) -> ResponseFields {
+    /// Returns what the fields call the key of a request, if they are to name it.
+    fn partition(&self, key: KeyHash) -> Option<PartitionKey> {
+        let hasher = self.settings.partition.as_ref()?;
+        #[cfg(feature = "redis")]
+        if self.shared.is_some() {
+            // It has been shortened from the store's, in the same way on all instances.
+            return Some(PartitionKey::new(key.get()));
+        }
+        // Hashed once more, so that nobody gets to see what the table goes by.
+        Some(PartitionKey::new(hasher.hash_one(key)))
+    }
+
+    fn fields(&self, system_now: impl FnOnce() -> SystemTime, counted: &Counted) -> ResponseFields {
         let verdict = &counted.verdict;
         let redirects = self.settings.redirects;
         let mut found = ResponseFields::new();
@@ -364,16 +453,15 @@ impl Limit {
         let Some(tightest) = verdict.tightest() else {
             return found;
         };
-        let capacity = tightest.metered.meter.capacity;
+        let meter = &tightest.metered.meter;
+        let rounding = meter.grain.saturating_mul(meter.capacity.into());
         // A refused client is told when its request would pass, as `Retry-After` does; the draft wants the two not to contradict each other.
         let seconds = match verdict.retry() {
             Retry::After(wait) => fields::seconds_of(wait),
-            Retry::Never | Retry::Now => fields::reset_seconds(tightest.reset, capacity),
+            Retry::Never | Retry::Now => fields::reset_seconds(tightest.reset, rounding),
         };
         if self.settings.standard == Some(StandardFields::Draft11) {
-            // Hashed once more, so that nobody gets to see what the table goes by.
-            let key = self.settings.partition.as_ref();
-            let key = key.map(|it| PartitionKey::new(it.hash_one(counted.key)));
+            let key = self.partition(counted.key);
             let remaining = tightest.remaining;
             let limit = fields::limit(tightest.metered, remaining, seconds, key.as_ref());
             let policy = verdict.quotas.policy_field();
@@ -388,7 +476,7 @@ impl Limit {
         if let Some(reset) = self.settings.legacy {
             let reset = match reset {
                 LegacyReset::Delta => seconds,
-                LegacyReset::Epoch => epoch_seconds(request.system_now()).saturating_add(seconds),
+                LegacyReset::Epoch => epoch_seconds(system_now()).saturating_add(seconds),
             };
             // These cannot be lists: the innermost limit speaks.
             let mut push = |name, number: u64| {
@@ -422,11 +510,11 @@ impl fmt::Debug for RateLimit {
 }
 
 /// What counting a request came to.
-struct Counted {
-    key: KeyHash,
-    verdict: Verdict,
-    near: Option<Arc<str>>,
-    reservation: Option<Reservation>,
+pub(crate) struct Counted {
+    pub(crate) key: KeyHash,
+    pub(crate) verdict: Verdict,
+    pub(crate) near: Option<Arc<str>>,
+    pub(crate) reservation: Option<Reservation>,
 }
 
 /// Returns the name of the first quota, which stands for the limit.
@@ -437,7 +525,7 @@ fn name(verdict: &Verdict) -> Arc<str> {
     }
 }
 
-fn missing() -> Rejection {
+pub(crate) fn missing() -> Rejection {
     Rejection::new(
         Action::RateLimitKeyMissing,
         StatusCode::BAD_REQUEST,

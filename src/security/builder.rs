@@ -25,6 +25,14 @@ use crate::{
     response_headers::{ResponseHeaders, ResponseHeadersLayer},
     security::layer::{SecurityLayer, SecurityPolicies},
 };
+#[cfg(feature = "redis")]
+use crate::{
+    rate_limit::{
+        set::RateLimitError,
+        shared::limiter::{SharedName, SharedSettings},
+    },
+    shared_store::{settings::OnStoreFailure, store::RedisStore},
+};
 
 /// Gathers what protects a service. Every value is valid by its type, so that [`build`](Self::build) cannot fail.
 #[must_use]
@@ -36,6 +44,8 @@ pub struct SecurityBuilder<R = ProblemJson> {
     jail: Option<JailBuilder>,
     #[cfg(feature = "rate-limit")]
     quotas: Vec<Quota>,
+    #[cfg(feature = "redis")]
+    shared: Option<(SharedSettings, SharedName)>,
     sink: Option<SharedSink>,
     clock: Option<Arc<dyn Clock>>,
     check_duration: bool,
@@ -82,6 +92,8 @@ impl SecurityBuilder {
             jail: None,
             #[cfg(feature = "rate-limit")]
             quotas: Vec::new(),
+            #[cfg(feature = "redis")]
+            shared: None,
             sink: None,
             clock: None,
             check_duration: false,
@@ -94,7 +106,7 @@ impl<R> SecurityBuilder<R> {
     /// Bans clients whose requests end badly too often, whichever part or handler further in says so. The default is no jail.
     ///
     /// The jail's sink and clock are those of the facade, unless it has its own.
-    /// [`SecurityLayer::jail`] has its handle.
+    /// [`SecurityLayer::jail`] has its handle. A second call replaces the first: give all rules to one jail.
     #[cfg(feature = "jail")]
     pub fn jail(mut self, jail: JailBuilder) -> Self {
         self.jail = Some(jail);
@@ -114,6 +126,7 @@ impl<R> SecurityBuilder<R> {
     }
 
     /// Refuses requests for hosts that the service is not known by. The default is not to look at the host.
+    /// A second call replaces the first: give all hosts to one set.
     pub fn hosts(mut self, hosts: AllowedHosts) -> Self {
         self.policies.hosts = Some(hosts);
         self
@@ -122,7 +135,7 @@ impl<R> SecurityBuilder<R> {
     /// Refuses or redirects plain-text requests, and sends HSTS on secure responses, refusals among them. The default is to do neither.
     ///
     /// The scheme of requests is read where `https` says, for the [context](crate::client_ip::ClientContext) of requests too, whatever
-    /// [`scheme`](Self::scheme) says.
+    /// [`scheme`](Self::scheme) says. A second call replaces the first, its HSTS too.
     pub fn https(mut self, https: Https) -> Self {
         let (hsts, https) = https.with_scheme_from_context().split_hsts();
         self.policies.hsts = hsts;
@@ -156,7 +169,32 @@ impl<R> SecurityBuilder<R> {
         self
     }
 
-    /// Demands an API key of every request. The default is to demand none.
+    /// Keeps what clients have spent of the quotas in a store that instances share. The default is the memory of this instance.
+    ///
+    /// The name must be the same on all instances and in all versions of the service, and another one for every layer and limit. `on_failure` says
+    /// what becomes of requests while the store is away. A [jail](Self::jail) shares its bans with a setting of its own.
+    ///
+    /// # Errors
+    ///
+    /// Refuses a name that is not 1 to 32 letters, digits, `-`, `_` and `.`, or that is taken in this store.
+    #[cfg(feature = "redis")]
+    pub fn shared_rate_limit(
+        mut self,
+        store: &RedisStore,
+        name: &str,
+        on_failure: OnStoreFailure,
+    ) -> Result<Self, RateLimitError> {
+        // The name of an earlier call is given up.
+        self.shared = None;
+        let name = SharedName::take(store, name)?;
+        let mut settings = SharedSettings::new(store);
+        settings.on_failure = on_failure;
+        self.shared = Some((settings, name));
+        Ok(self)
+    }
+
+    /// Demands an API key of every request. The default is to demand none. A second call replaces the first: one
+    /// [`ApiKeys`](crate::api_key::ApiKeys) holds the keys of all.
     #[cfg(feature = "secrets")]
     pub fn api_keys(mut self, keys: ApiKeyPolicy) -> Self {
         self.policies.api_keys = Some(keys);
@@ -208,6 +246,8 @@ impl<R> SecurityBuilder<R> {
             jail: self.jail,
             #[cfg(feature = "rate-limit")]
             quotas: self.quotas,
+            #[cfg(feature = "redis")]
+            shared: self.shared,
             sink: self.sink,
             clock: self.clock,
             check_duration: self.check_duration,
@@ -234,12 +274,18 @@ impl<R: Clone> SecurityBuilder<R> {
             #[cfg(feature = "rate-limit")]
             rate_limit: QuotaSet::gather(self.quotas)
                 .into_iter()
-                .map(|quotas| {
-                    let builder = RateLimit::builder(quotas);
-                    match &self.clock {
-                        Some(clock) => builder.shared_clock(Arc::clone(clock)).sound(),
-                        None => builder.sound(),
+                .enumerate()
+                .map(|(number, quotas)| {
+                    let mut builder = RateLimit::builder(quotas);
+                    if let Some(clock) = &self.clock {
+                        builder = builder.shared_clock(Arc::clone(clock));
                     }
+                    #[cfg(feature = "redis")]
+                    if let Some((settings, name)) = &self.shared {
+                        return builder.sound_shared(settings.clone(), name.numbered(number));
+                    }
+                    let _ = number;
+                    builder.sound()
                 })
                 .collect(),
             ..self.policies

@@ -27,6 +27,8 @@ const FLOORS: &[(&str, u32)] = &[
     ("rate_limit", 8),
     ("response_headers", 8),
     ("security", 10),
+    ("guide", 11),
+    ("shared_store", 5),
     ("lib", 11),
 ];
 

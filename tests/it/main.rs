@@ -17,6 +17,7 @@ mod client_ip;
 #[cfg(any(feature = "axum", feature = "secrets"))]
 mod clients;
 mod contract;
+mod docs;
 #[cfg(all(
     feature = "metrics",
     feature = "privacy",
@@ -26,6 +27,8 @@ mod contract;
 mod event;
 #[cfg(all(feature = "axum", feature = "rate-limit"))]
 mod facade;
+#[cfg(unix)]
+mod fuzz_seeds;
 mod host;
 mod https;
 #[cfg(feature = "in-flight")]

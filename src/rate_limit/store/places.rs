@@ -12,6 +12,11 @@ impl KeyHash {
         Self(if hash == EMPTY { 0 } else { hash })
     }
 
+    #[cfg(feature = "redis")]
+    pub(crate) fn get(self) -> u64 {
+        self.0
+    }
+
     pub(crate) fn shard_bits(self) -> usize {
         usize::try_from(self.0 >> 56).unwrap_or(0)
     }

@@ -10,8 +10,10 @@
 
 mod admin;
 mod browser;
+mod chaos;
 mod misconfiguration;
 mod nginx;
 mod protection;
 mod service;
+mod soak;
 mod support;
