@@ -5,7 +5,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Extensions, Request};
+use http::{Extensions, Request, request::Parts};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -124,6 +124,11 @@ impl ClientIpLayer {
     pub(crate) fn leaving_missing_peer(mut self) -> Self {
         self.resolver_mut().missing_peer = MissingPeer::Leave;
         self
+    }
+
+    /// Does to the head of a request what the service does, but for the events.
+    pub(crate) fn resolve_silently(&self, parts: &mut Parts) {
+        self.resolver.resolve_silently(parts);
     }
 
     fn resolver_mut(&mut self) -> &mut Resolver {

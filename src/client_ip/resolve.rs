@@ -45,10 +45,24 @@ pub(crate) enum Clean {
 impl Resolver {
     pub(crate) fn resolve(&self, parts: &mut Parts) {
         let peer = self.peer.find(&parts.extensions);
+        let context = self.context(peer, parts);
+        self.record(&context, parts);
+        self.leave(context, peer, parts);
+    }
+
+    /// Does the same and raises no event.
+    pub(crate) fn resolve_silently(&self, parts: &mut Parts) {
+        let peer = self.peer.find(&parts.extensions);
+        self.leave(self.context(peer, parts), peer, parts);
+    }
+
+    fn context(&self, peer: Option<PeerAddr>, parts: &Parts) -> ClientContext {
         let scheme = self.scheme.resolve_from(peer, parts);
         let context = self.source.resolve_from(peer, parts).with_scheme(scheme);
-        let context = context.with_authority_of(parts);
-        self.record(&context, parts);
+        context.with_authority_of(parts)
+    }
+
+    fn leave(&self, context: ClientContext, peer: Option<PeerAddr>, parts: &mut Parts) {
         if self.clean == Clean::Remove {
             let vouched =
                 vouches(self.source.header(), peer) || vouches(self.scheme.header(), peer);

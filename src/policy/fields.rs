@@ -15,7 +15,7 @@ pub struct ResponseFields {
 }
 
 /// A header field and what happens where the response already has it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Field {
     pub(crate) name: HeaderName,
     pub(crate) value: HeaderValue,

@@ -156,6 +156,14 @@ impl<R> SecurityBuilder<R> {
         self
     }
 
+    /// Adds limits with settings of their own: a `RateLimit`, an `InFlight`, or either within a [`DryRun`](crate::policy::DryRun). They are checked behind the [quotas](Self::rate_limit) and before API keys, so
+    /// that guessing keys is limited as well; a limit that looks at the key belongs to [`policy`](Self::policy). Called several times, in that
+    /// order.
+    pub fn limit(mut self, limits: impl PolicySet) -> Self {
+        self.policies.limits.push(Arc::new(limits));
+        self
+    }
+
     /// Demands an API key of every request. The default is to demand none.
     #[cfg(feature = "secrets")]
     pub fn api_keys(mut self, keys: ApiKeyPolicy) -> Self {
@@ -189,6 +197,13 @@ impl<R> SecurityBuilder<R> {
     /// Sets the clock. The default is [`MonotonicClock`](crate::clock::MonotonicClock).
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Some(Arc::new(clock));
+        self
+    }
+
+    /// Sets the clock, shared with others.
+    #[cfg(feature = "serde")]
+    pub(crate) fn shared_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = Some(clock);
         self
     }
 
