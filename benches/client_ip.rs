@@ -100,6 +100,33 @@ fn cases() -> Vec<(&'static str, Box<dyn Fn()>)> {
             ),
         ),
         (
+            "one hop, Forwarded, address alone",
+            resolve(elements, "forwarded", &["for=203.0.113.7".into()]),
+        ),
+        (
+            "one hop, Forwarded, IPv6",
+            resolve(
+                elements,
+                "forwarded",
+                &["for=\"[2001:db8:85a3::8a2e:370:7334]\";proto=https".into()],
+            ),
+        ),
+        (
+            "one hop, Forwarded, all that is usual",
+            resolve(
+                elements,
+                "forwarded",
+                &["for=203.0.113.7;by=10.0.0.1;host=api.example.com;proto=https".into()],
+            ),
+        ),
+        ("the header map's look-up of Forwarded alone", {
+            let parts = parts(&["for=203.0.113.7;proto=https".into()], "forwarded");
+            Box::new(move || {
+                let lines = black_box(&parts).headers.get_all(http::header::FORWARDED);
+                black_box(lines.iter().next_back());
+            })
+        }),
+        (
             "three hops",
             resolve(
                 list,

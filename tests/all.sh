@@ -20,7 +20,7 @@ for arg in "$@"; do
 done
 
 # Commands the tests call, and the Debian package each comes from.
-needed=(cc:gcc chromedriver:chromium-driver chromium:chromium fail2ban-client:fail2ban jq:jq nginx:nginx-light pkg-config:pkg-config promtool:prometheus rsyslogd:rsyslog)
+needed=(cc:gcc chromedriver:chromium-driver chromium:chromium fail2ban-client:fail2ban jq:jq nginx:nginx-light pkg-config:pkg-config promtool:prometheus rsyslogd:rsyslog valgrind:valgrind)
 
 say() { printf '\n== %s\n' "$*"; }
 
@@ -120,6 +120,13 @@ say "tests, default features"
 cargo test -p palisade
 say "tests, no features"
 cargo test -p palisade --no-default-features
+
+say "the memory scan, linked statically against musl"
+if command -v rustup >/dev/null && rustup target add x86_64-unknown-linux-musl; then
+  cargo run --quiet --manifest-path tests/static/Cargo.toml --target x86_64-unknown-linux-musl
+else
+  echo "skipped: this Rust has no standard library for x86_64-unknown-linux-musl"
+fi
 
 say "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc -p palisade --no-deps --all-features

@@ -1,7 +1,7 @@
 //! What an operator sees: metrics for Prometheus, and a page with live counts, bans and events.
 //!
 //! It belongs on a listener of its own that only the operator reaches. The page itself holds no data; what tells or changes anything
-//! needs a key where there are keys.
+//! needs a key with the scope `admin` where there are keys.
 
 mod assets;
 mod feed;
@@ -35,6 +35,9 @@ use palisade::{
 use serde_json::{Value, json};
 
 pub(crate) use self::feed::EventFeed;
+
+/// The scope that a key of an operator has: a client's key must not lift bans.
+pub(crate) const SCOPE: &str = "admin";
 
 /// Where Prometheus asks.
 const METRICS: &str = "/metrics";

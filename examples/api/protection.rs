@@ -28,6 +28,7 @@ use palisade::{
 };
 
 use crate::{
+    admin,
     config::{Config, HttpsMode, SchemeFrom, Source},
     tls::Tls,
 };
@@ -375,7 +376,13 @@ fn keys(config: &Config, sink: SharedSink) -> Result<(Option<ApiKeys>, Option<Ne
                 ));
             }
             let made = NewApiKey::generate("api").map_err(|error| format!("api_keys: {error}"))?;
-            let keys = ApiKeys::single("development", made.digest())
+            // Whoever starts the service on this machine may administrate it.
+            let text = format!(
+                r#"{{"development": {{"keys": ["{}"], "scopes": ["{}"]}}}}"#,
+                made.digest().to_text(),
+                admin::SCOPE,
+            );
+            let keys = ApiKeys::parse(&text, KeyFormat::Json)
                 .map_err(|error| format!("api_keys: {error}"))?;
             Ok((Some(keys), Some(made)))
         }

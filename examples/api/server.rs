@@ -134,7 +134,8 @@ async fn bind(setting: &str, variable: &str, addr: SocketAddr) -> Result<TcpList
     })
 }
 
-/// The router of the listener for administration: few may come, and none without a key where there are keys.
+/// The router of the listener for administration: few may come, and where there are keys, none
+/// without one that is good for it.
 fn admin_app(
     config: &Config,
     protection: &Protection,
@@ -146,9 +147,11 @@ fn admin_app(
         .map_err(|error| format!("admin.allow: {error}"))?;
     let mut security = SecurityLayer::builder(ClientIpSource::Peer).allow(allow);
     if let Some(keys) = &protection.keys {
-        security = security.policy(admin::unless_open(
-            ApiKeyPolicy::new(keys.clone()).with_name("administration"),
-        ));
+        let keys = ApiKeyPolicy::new(keys.clone())
+            .with_name("administration")
+            .with_scope(admin::SCOPE)
+            .map_err(|error| format!("api_keys: {error}"))?;
+        security = security.policy(admin::unless_open(keys));
     }
     Ok(admin::router(&protection.layer, feed, metrics).layer(security.build()))
 }

@@ -7,7 +7,11 @@ use http::{
     header::{self, FORWARDED},
 };
 
-use crate::client_ip::{node::parse_node, unknown::UnknownReason};
+use crate::client_ip::{
+    ipv4::parse_ipv4,
+    node::{parse_node, parse_quoted_ipv6},
+    unknown::UnknownReason,
+};
 
 /// The elements of `Forwarded` lines: the last line first, and each line from its right end. Empty elements are left out.
 ///
@@ -122,6 +126,98 @@ impl<'a> Element<'a> {
     }
 }
 
+/// A line that is one element as nearly every proxy writes it.
+#[derive(Debug, Default)]
+pub(crate) struct PlainElement<'a> {
+    pub(crate) addr: Option<IpAddr>,
+    pub(crate) proto: Option<&'a [u8]>,
+}
+
+impl<'a> PlainElement<'a> {
+    /// Reads the only element of a line in one pass, or nothing if there is anything unusual about it: then it is for
+    /// [`ElementsFromRight`] and [`Element`] to say what it means, and what is found here is what they would find.
+    ///
+    /// Usual are `for` with an address, `by` with an address, `proto` and `host`, in any order and each at most once.
+    #[inline]
+    pub(crate) fn parse(line: &'a [u8]) -> Option<Self> {
+        let mut parsed = Self::default();
+        let (mut by, mut host) = (false, false);
+        let mut pairs = line;
+        loop {
+            let rest = match pairs {
+                [b'f' | b'F', b'o' | b'O', b'r' | b'R', b'=', value @ ..] => {
+                    let (addr, rest) = split_addr(value)?;
+                    if parsed.addr.replace(addr).is_some() {
+                        return None;
+                    }
+                    rest
+                }
+                [b'p', b'r', b'o', b't', b'o', b'=', value @ ..] => {
+                    let (proto, rest) = split_value(value)?;
+                    if parsed.proto.replace(proto).is_some() {
+                        return None;
+                    }
+                    rest
+                }
+                [b'b', b'y', b'=', value @ ..] if !by => {
+                    by = true;
+                    split_addr(value)?.1
+                }
+                [b'h', b'o', b's', b't', b'=', value @ ..] if !host => {
+                    host = true;
+                    split_value(value)?.1
+                }
+                _ => return None,
+            };
+            pairs = match rest {
+                [] => return Some(parsed),
+                [b';', rest @ ..] => rest,
+                _ => return None,
+            };
+        }
+    }
+}
+
+/// Splits off an address without a port: IPv4 as it is, or IPv6 in brackets and quotes.
+#[inline]
+fn split_addr(value: &[u8]) -> Option<(IpAddr, &[u8])> {
+    let (addr, rest) = match value {
+        [b'"', b'[', quoted @ ..] => {
+            let end = quoted.iter().position(|byte| *byte == b']')?;
+            let (addr, rest) = quoted.split_at_checked(end)?;
+            (parse_quoted_ipv6(addr)?, rest.strip_prefix(b"]\"")?)
+        }
+        bare => {
+            let end = bare.iter().position(|byte| *byte == b';');
+            let (addr, rest) = bare.split_at_checked(end.unwrap_or(bare.len()))?;
+            (parse_ipv4(addr)?.into(), rest)
+        }
+    };
+    (!addr.is_unspecified()).then_some((addr, rest))
+}
+
+/// Splits off a value that is not empty and has no escapes.
+#[inline]
+fn split_value(value: &[u8]) -> Option<(&[u8], &[u8])> {
+    match value {
+        [b'h', b't', b't', b'p', b's'] | [b'h', b't', b't', b'p', b's', b';', ..] => {
+            value.split_at_checked(5)
+        }
+        [b'"', quoted @ ..] => {
+            let end = quoted
+                .iter()
+                .position(|byte| *byte == b'"' || *byte == b'\\')?;
+            let (value, rest) = quoted.split_at_checked(end)?;
+            Some((value, rest.strip_prefix(b"\"")?))
+        }
+        bare => {
+            let end = bare.iter().position(|byte| !is_bare(*byte));
+            let (value, rest) = bare.split_at_checked(end.unwrap_or(bare.len()))?;
+            (!value.is_empty()).then_some((value, rest))
+        }
+    }
+}
+
 /// Returns whether every quote is closed and every backslash quoted, without which nobody knows where an element ends.
 fn is_quoted_well(line: &[u8]) -> bool {
     let mut quoted = false;
@@ -206,12 +302,14 @@ fn parse_pair(pair: &[u8]) -> Option<(&[u8], &[u8])> {
         }
         // An IPv6 address or a port has to be quoted, but proxies that do not are many, and there is no second way to read it.
         [] => return None,
-        bare => bare
-            .iter()
-            .all(|byte| is_token(*byte) || b"[]:".contains(byte))
-            .then_some(bare)?,
+        bare => bare.iter().all(|byte| is_bare(*byte)).then_some(bare)?,
     };
     Some((name, value))
+}
+
+/// Returns whether a value without quotes may have this byte.
+fn is_bare(byte: u8) -> bool {
+    is_token(byte) || b"[]:".contains(&byte)
 }
 
 fn is_token(byte: u8) -> bool {
@@ -301,5 +399,137 @@ mod tests {
         check_element(r#"for=1.1.1.1;by="[::1]:""#, MALFORMED);
         check_element("for=1.1.1.1;by=_hidden", Ok("1.1.1.1"));
         check_element("for=1.1.1.1;a b=c", MALFORMED);
+    }
+
+    /// What the careful way finds in the same line, if it is one element with an address.
+    fn carefully(line: &[u8]) -> Option<(IpAddr, Option<Vec<u8>>)> {
+        let mut headers = HeaderMap::new();
+        headers.append("forwarded", HeaderValue::from_bytes(line).ok()?);
+        let mut elements = ElementsFromRight::new(&headers, 8_192);
+        let (Some(Ok(element)), None) = (elements.next(), elements.next()) else {
+            return None;
+        };
+        let proto = Element::parse(element).ok()?.proto.map(<[u8]>::to_vec);
+        Some((Element::parse_addr(element).ok()?, proto))
+    }
+
+    #[track_caller]
+    fn check_plain(line: &str, addr: &str, proto: Option<&str>) {
+        let plain = PlainElement::parse(line.as_bytes()).unwrap();
+        assert_eq!(plain.addr, Some(addr.parse().unwrap()));
+        assert_eq!(plain.proto, proto.map(str::as_bytes));
+    }
+
+    #[test]
+    fn usual_elements_are_read_in_one_pass() {
+        const V6: &str = "2001:db8::1";
+
+        check_plain("for=192.0.2.1", "192.0.2.1", None);
+        check_plain("For=192.0.2.1;proto=https", "192.0.2.1", Some("https"));
+        check_plain("proto=http;for=192.0.2.1", "192.0.2.1", Some("http"));
+        check_plain(r#"for="[2001:db8::1]""#, V6, None);
+        check_plain(
+            r#"for="[2001:db8::1]";by=10.0.0.1;proto=https;host="a.example:8443""#,
+            V6,
+            Some("https"),
+        );
+        for unusual in [
+            "",
+            "for=192.0.2.1, for=192.0.2.2",
+            "for=192.0.2.1;",
+            "for=192.0.2.1 ;proto=https",
+            "for=192.0.2.1;for=192.0.2.1",
+            "for=192.0.2.1;by=10.0.0.1;by=10.0.0.1",
+            "for=0.0.0.0",
+            "for=unknown",
+            "for=_hidden",
+            "for=192.0.2.1:80",
+            r#"for="[2001:db8::1]:80""#,
+            r#"for="[2001:db8::1]"#,
+            r#"for=192.0.2.1;host="a\"b""#,
+            "for=192.0.2.1;x=y",
+        ] {
+            assert!(
+                PlainElement::parse(unusual.as_bytes()).is_none(),
+                "{unusual}"
+            );
+        }
+    }
+
+    /// Pieces that make up elements, and some that break them.
+    const PIECES: [&str; 32] = [
+        "for=",
+        "For=",
+        "by=",
+        "proto=",
+        "host=",
+        "PROTO=",
+        "x=",
+        ";",
+        ",",
+        "\"",
+        "\"[",
+        "]\"",
+        "[",
+        "]",
+        ":",
+        "=",
+        " ",
+        "\\",
+        "192.0.2.1",
+        "010.0.0.1",
+        "0.0.0.0",
+        "2001:db8::1",
+        "::ffff:1.2.3.4",
+        "::",
+        "::1%eth0",
+        "fe80::1",
+        "https",
+        "httpsx",
+        "a.example",
+        "_hidden",
+        "unknown",
+        ":80",
+    ];
+
+    proptest::proptest! {
+        /// Whatever one pass finds is what the careful way finds.
+        #[test]
+        fn one_pass_agrees_with_the_careful_way(
+            pieces in proptest::collection::vec(proptest::sample::select(&PIECES[..]), 0..12),
+        ) {
+            agree(pieces.concat().as_bytes());
+        }
+
+        /// The same for elements that are right but for one byte.
+        #[test]
+        fn one_pass_agrees_about_damaged_elements(
+            node in proptest::sample::select(&["1.2.3.4", "\"[2001:db8::1]\"", "\"[::ffff:1.2.3.4]\""][..]),
+            proto in proptest::sample::select(&["", ";proto=https", ";proto=http"][..]),
+            rest in proptest::sample::select(&["", ";by=10.0.0.1", ";host=a", ";by=\"[::1]\";host=\"b:1\""][..]),
+            place: proptest::sample::Index,
+            byte in proptest::option::of(0x20_u8..=0xff),
+        ) {
+            let mut line = format!("for={node}{proto}{rest}").into_bytes();
+            if let Some(byte) = byte {
+                let place = place.index(line.len());
+                line[place] = byte;
+            } else {
+                assert!(PlainElement::parse(&line).is_some());
+            }
+            agree(&line);
+        }
+    }
+
+    #[track_caller]
+    fn agree(line: &[u8]) {
+        let Some(plain) = PlainElement::parse(line) else {
+            return;
+        };
+        let Some(addr) = plain.addr else {
+            return;
+        };
+        let found = (addr, plain.proto.map(<[u8]>::to_vec));
+        assert_eq!(carefully(line), Some(found), "{}", line.escape_ascii());
     }
 }

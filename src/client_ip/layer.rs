@@ -113,9 +113,10 @@ impl ClientIpLayer {
         self
     }
 
-    /// Records an event if entries of the proxies that are trusted for the address were read as the network around them.
+    /// Records an event if entries of the proxies that are trusted for the address or the scheme were read as the network around them.
     pub(crate) fn tell_host_bits(&self) {
-        if let Some((_, proxies)) = self.resolver.source.header() {
+        let Resolver { source, scheme, .. } = &*self.resolver;
+        for (_, proxies) in source.header().into_iter().chain(scheme.header()) {
             proxies.tell_host_bits(&self.resolver.sink);
         }
     }
@@ -140,6 +141,7 @@ impl<S> Layer<S> for ClientIpLayer {
     type Service = ResolveClientIp<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
+        self.tell_host_bits();
         ResolveClientIp {
             inner,
             resolver: Arc::clone(&self.resolver),

@@ -33,6 +33,12 @@ pub(crate) fn parse_node(node: &[u8]) -> Result<IpAddr, UnknownReason> {
     parse(node, is_node_port)
 }
 
+/// Parses what stands in the brackets of a node, without a zone. IPv6 in full or shortened, and IPv4 that was mapped into it.
+pub(crate) fn parse_quoted_ipv6(addr: &[u8]) -> Option<IpAddr> {
+    let addr: Ipv6Addr = str::from_utf8(addr).ok()?.parse().ok()?;
+    canonical(addr.into()).ok()
+}
+
 /// Parses the value of `CloudFront-Viewer-Address`: an address and always a port, without brackets round IPv6.
 pub(crate) fn parse_viewer_address(value: &[u8]) -> Result<IpAddr, UnknownReason> {
     let text = str::from_utf8(value).map_err(|_| UnknownReason::Malformed)?;

@@ -1,6 +1,15 @@
 //! The proxies whose word is taken.
 
-use std::{error::Error, fmt, num::NonZeroUsize, str::FromStr, sync::Arc};
+use std::{
+    error::Error,
+    fmt,
+    num::NonZeroUsize,
+    str::FromStr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use crate::{
     client_ip::peer::PeerAddr,
@@ -31,6 +40,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct TrustedProxies {
     rules: Arc<Rules>,
+    /// Whether it has been told that entries were read as the network around them; clones tell it once.
+    told: Arc<AtomicBool>,
 }
 
 #[derive(Clone, Debug)]
@@ -199,15 +210,21 @@ impl TrustedProxies {
         }
     }
 
-    /// Records an event if entries were read as the network around them.
+    /// Records an event if entries were read as the network around them, once for all clones.
     pub(crate) fn tell_host_bits(&self, sink: &SharedSink) {
         const NAME: &str = "trusted_proxies";
 
+        if let Trust::List(list) = &self.rules.trust {
+            return tell(list.take_host_bits(), list.name(), sink);
+        }
+        if self.told.swap(true, Ordering::Relaxed) {
+            return;
+        }
         let first = |set: &IpSet| set.host_bits().first().copied();
         match &self.rules.trust {
             Trust::Addresses(addresses) => tell(first(addresses), NAME, sink),
             Trust::Hops { peers, .. } => tell(peers.as_ref().and_then(first), NAME, sink),
-            Trust::List(list) => tell(list.take_host_bits(), list.name(), sink),
+            Trust::List(_) => {}
         }
     }
 
@@ -223,6 +240,7 @@ impl TrustedProxies {
                 max_bytes: MAX_BYTES,
                 max_entries: MAX_ENTRIES,
             }),
+            told: Arc::default(),
         }
     }
 }

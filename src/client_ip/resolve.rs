@@ -72,10 +72,11 @@ impl Resolver {
     }
 
     fn record(&self, context: &ClientContext, parts: &Parts) {
-        let event = |action, reason, header: Option<&HeaderName>| {
+        let event = |action, reason, header: Option<&HeaderName>, at_will| {
             let event = SecurityEvent::new(action, reason)
                 .with_method(&parts.method)
                 .with_path(parts.uri.path());
+            let event = if at_will { event.at_will() } else { event };
             let event = match header {
                 Some(name) => event.with_policy(name.as_str().to_owned()),
                 None => event,
@@ -99,7 +100,9 @@ impl Resolver {
                 } else {
                     Action::ClientUnknown
                 };
-                event(action, unknown.reason().sentence(), header.map(|it| it.0));
+                let reason = unknown.reason();
+                let at_will = is_at_will(reason, &self.source);
+                event(action, reason.sentence(), header.map(|it| it.0), at_will);
             }
             // Where the client is the peer, there was no header, or the peer is not trusted.
             (ClientIp::Known(addr), Some((name, proxies)))
@@ -109,7 +112,7 @@ impl Resolver {
                     && parts.headers.contains_key(name) =>
             {
                 let reason = "a peer that is no trusted proxy sent a forwarding header";
-                event(Action::ForwardedHeaderUntrusted, reason, Some(name));
+                event(Action::ForwardedHeaderUntrusted, reason, Some(name), true);
             }
             _ => {}
         }
@@ -119,8 +122,20 @@ impl Resolver {
         {
             let reason = "a trusted proxy sent something that is no scheme";
             let header = self.scheme.header().map(|it| it.0);
-            event(Action::ForwardedHeaderMalformed, reason, header);
+            event(Action::ForwardedHeaderMalformed, reason, header, false);
         }
+    }
+}
+
+/// Returns whether a client can bring it about at will, although every proxy does what it should: with a header of its own, which
+/// proxies append to.
+fn is_at_will(reason: UnknownReason, source: &ClientIpSource) -> bool {
+    match reason {
+        UnknownReason::Duplicate | UnknownReason::TooLarge | UnknownReason::TooManyHops => true,
+        // What is malformed in a list was written by a proxy. But a quote that a client leaves open in `Forwarded` reaches up to
+        // what the proxy appends to the line.
+        UnknownReason::Malformed => matches!(source, ClientIpSource::Forwarded(_)),
+        _ => false,
     }
 }
 

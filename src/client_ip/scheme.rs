@@ -3,7 +3,7 @@
 use http::{Extensions, HeaderMap, HeaderName, header::FORWARDED, request::Parts, uri::Scheme};
 
 use crate::client_ip::{
-    forwarded::{Element, ElementsFromRight},
+    forwarded::{Element, ElementsFromRight, PlainElement},
     peer::PeerAddr,
     proxies::TrustedProxies,
     x_forwarded_for::FromRight,
@@ -166,6 +166,12 @@ fn nearest_value(proxies: &TrustedProxies, headers: &HeaderMap, name: &HeaderNam
 
 fn nearest_element(proxies: &TrustedProxies, headers: &HeaderMap) -> Told {
     let max_bytes = proxies.max_bytes();
+    if let Some(line) = headers.get_all(FORWARDED).iter().next_back()
+        && line.len() <= max_bytes
+        && let Some(PlainElement { proto, .. }) = PlainElement::parse(line.as_bytes())
+    {
+        return proto.map_or(Told::Missing, told);
+    }
     let element = ElementsFromRight::new(headers, max_bytes).next();
     match element.map(|element| element.and_then(Element::parse)) {
         Some(Ok(element)) => element.proto.map_or(Told::Missing, told),

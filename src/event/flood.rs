@@ -40,6 +40,9 @@ const SWEEP: usize = 16;
 /// [Alerts](Action::is_alert) are never held back, but for a last resort of 1000 per second after a burst of 2000. Counters
 /// ([`SharedSink::counts`](crate::event::SharedSink::counts)) stand before flood control and stay exact.
 ///
+/// What is recorded costs a request more than what is counted. The default budget keeps that to fewer than one request in a hundred,
+/// even in the first second of a flood of 20 000 addresses per second.
+///
 /// Memory is bounded: the table holds at most its capacity, and only what was recorded enters it. The oldest entry leaves a full
 /// table, and its count is summed up then.
 ///
@@ -106,7 +109,7 @@ impl<S: EventSink> FloodControl<S> {
             clock,
             window: nanos(Duration::from_secs(60)),
             capacity: 8192,
-            budget: Budget::new(100, 200),
+            budget: Budget::new(100, 50),
             last_resort: Budget::new(1000, 2000),
             hasher: RandomState::new(),
             table: DashMap::new(),
@@ -127,7 +130,7 @@ impl<S: EventSink> FloodControl<S> {
     }
 
     /// Sets how many events per second are recorded over all clients, after a burst; both are at least 1. The default is 100 after a
-    /// burst of 200.
+    /// burst of 50.
     #[must_use]
     pub fn with_budget(mut self, per_second: u32, burst: u32) -> Self {
         self.budget = Budget::new(per_second, burst);

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     io::{self, Write},
+    marker::PhantomData,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
@@ -28,6 +29,10 @@ use crate::{
 /// How long [`EventSink::flush`] waits for the writer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long the writer lets lines gather. Waking a thread costs a request more than everything else about an event, and in a flood
+/// this bounds how many requests pay for it.
+const GATHER: Duration = Duration::from_millis(20);
+
 /// Makes a line of an event.
 pub trait LineFormat: Send + Sync + 'static {
     /// Appends the event to `line`, without a line feed; `time` is when the event was recorded.
@@ -36,8 +41,9 @@ pub trait LineFormat: Send + Sync + 'static {
 
 /// Writes events as lines to a writer: a file, standard output, a socket.
 ///
-/// Lines go through a queue to a thread of their own, so that a slow or broken writer neither blocks nor fails a request. When the
-/// queue is full the line is lost and counted, and the next line that finds room is preceded by a summary
+/// Events go through a queue to a thread of their own, which makes lines of them, so that a slow or broken writer neither blocks nor
+/// fails a request, and a request pays for a copy of the event alone. Lines are written 20 milliseconds after their event at the latest
+/// if the writer keeps up. When the queue is full the line is lost and counted, and the next line that finds room is preceded by a summary
 /// ([`Action::EventsSuppressed`], reason `sink_full`). [`EventSink::flush`], and dropping the sink, wait up to five seconds until all
 /// lines are written.
 ///
@@ -58,9 +64,9 @@ pub trait LineFormat: Send + Sync + 'static {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct LineSink<F: LineFormat> {
-    format: F,
     clock: Arc<dyn Clock>,
-    lines: SyncSender<String>,
+    lines: SyncSender<Line>,
+    format: PhantomData<fn() -> F>,
     /// Lines lost since the last summary.
     unreported: AtomicU64,
     full: Counter,
@@ -92,9 +98,9 @@ impl<F: LineFormat> LineSink<F> {
         let shared = Arc::clone(&progress);
         thread::Builder::new()
             .name("palisade-events".to_owned())
-            .spawn(move || write_lines(&receiver, writer, &shared))?;
+            .spawn(move || write_lines(&receiver, &format, writer, &shared))?;
         Ok(Self {
-            format,
+            format: PhantomData,
             clock: Arc::new(MonotonicClock),
             lines: sender,
             unreported: AtomicU64::new(0),
@@ -123,9 +129,10 @@ impl<F: LineFormat> LineSink<F> {
     }
 
     fn send(&self, event: &SecurityEvent<'_>) -> bool {
-        let mut line = String::with_capacity(512);
-        self.format.write(event, self.clock.system_now(), &mut line);
-        line.push('\n');
+        let line = Line {
+            event: event.clone().into_owned(),
+            time: self.clock.system_now(),
+        };
         // Counted first, so that the writer is never ahead of what was sent.
         self.progress.state().sent += 1;
         match self.lines.try_send(line) {
@@ -164,7 +171,7 @@ impl<F: LineFormat> EventSink for LineSink<F> {
 
     fn flush(&self) {
         self.report();
-        self.progress.wait();
+        self.progress.wait_until_written();
     }
 }
 
@@ -184,6 +191,12 @@ impl<F: LineFormat> fmt::Debug for LineSink<F> {
     }
 }
 
+/// An event that is to become a line.
+struct Line {
+    event: SecurityEvent<'static>,
+    time: SystemTime,
+}
+
 /// How far the writer has come.
 struct Progress {
     state: Mutex<State>,
@@ -195,6 +208,8 @@ struct Progress {
 struct State {
     sent: u64,
     done: u64,
+    /// How many are waiting for the writer, which should not take its time then.
+    waiting: u64,
 }
 
 impl Progress {
@@ -216,28 +231,51 @@ impl Progress {
         self.changed.notify_all();
     }
 
-    fn wait(&self) {
-        let state = self.state();
+    fn wait_until_written(&self) {
+        let mut state = self.state();
         let goal = state.sent;
+        state.waiting += 1;
+        self.changed.notify_all();
         // Whoever is still not done after this time has lost its lines, and the process can end.
-        let _ = self
+        let waited = self
             .changed
             .wait_timeout_while(state, PATIENCE, |state| state.done < goal);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.waiting -= 1;
+    }
+
+    /// Lets lines gather, unless somebody waits for them.
+    fn gather(&self) {
+        let state = self.state();
+        drop(
+            self.changed
+                .wait_timeout_while(state, GATHER, |state| state.waiting == 0),
+        );
     }
 }
 
-fn write_lines(lines: &Receiver<String>, mut writer: impl Write, progress: &Progress) {
+fn write_lines(
+    lines: &Receiver<Line>,
+    format: &impl LineFormat,
+    mut writer: impl Write,
+    progress: &Progress,
+) {
     let mut torn = false;
+    let mut text = String::with_capacity(1024);
     while let Ok(line) = lines.recv() {
+        progress.gather();
         let mut next = Some(line);
         let mut written = 0;
         while let Some(line) = next {
             // What is left of a line that failed must not run into the next one.
             let result = guard(|| {
+                text.clear();
+                format.write(&line.event, line.time, &mut text);
+                text.push('\n');
                 if torn {
                     writer.write_all(b"\n")?;
                 }
-                writer.write_all(line.as_bytes())
+                writer.write_all(text.as_bytes())
             });
             torn = result.is_err();
             if torn {
@@ -253,7 +291,7 @@ fn write_lines(lines: &Receiver<String>, mut writer: impl Write, progress: &Prog
     }
 }
 
-/// Takes a panic of the writer for an error.
+/// Takes a panic of the writer, or of a format of the application's own, for an error.
 fn guard(call: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))
 }

@@ -272,6 +272,8 @@ pub struct SecurityEvent<'a> {
     action: Action,
     sequence: u64,
     enforced: bool,
+    /// Whether any client can cause the event at will.
+    at_will: bool,
     reason: Cow<'a, str>,
     policy: Option<Cow<'a, str>>,
     client: Option<EventAddress<'a>>,
@@ -297,6 +299,7 @@ impl<'a> SecurityEvent<'a> {
             action,
             sequence: SEQUENCE.fetch_add(1, Ordering::Relaxed),
             enforced: true,
+            at_will: false,
             reason: reason.into(),
             policy: None,
             client: None,
@@ -319,6 +322,13 @@ impl<'a> SecurityEvent<'a> {
     /// Marks the event as observed only: the policy is in dry run.
     pub fn observed(mut self) -> Self {
         self.enforced = false;
+        self
+    }
+
+    /// Marks the event as one that any client can cause at will and that nothing is wrong with the service's set-up: its severity is
+    /// [`Severity::Debug`], so that no log fills with it.
+    pub fn at_will(mut self) -> Self {
+        self.at_will = true;
         self
     }
 
@@ -568,10 +578,13 @@ impl<'a> SecurityEvent<'a> {
         self.action.ecs_outcome().filter(|_| self.enforced)
     }
 
-    /// Returns how urgent the event is: a refusal that was only observed is no more than information.
+    /// Returns how urgent the event is: a refusal that was only observed is no more than information, and what a client can cause
+    /// at will no more than a trace.
     #[must_use]
     pub fn severity(&self) -> Severity {
-        if self.enforced {
+        if self.at_will {
+            Severity::Debug
+        } else if self.enforced {
             self.action.severity()
         } else {
             self.action.severity().min(Severity::Info)
@@ -586,6 +599,7 @@ impl<'a> SecurityEvent<'a> {
             action: self.action,
             sequence: self.sequence,
             enforced: self.enforced,
+            at_will: self.at_will,
             reason: Cow::Owned(self.reason.into_owned()),
             policy: self.policy.map(|it| Cow::Owned(it.into_owned())),
             client: self.client.map(EventAddress::into_owned),

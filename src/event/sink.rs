@@ -16,7 +16,10 @@ use crate::{
     },
     metrics::{
         counter::Counter,
-        names::{EVENTS_TOTAL, LABEL_ACTION, LABEL_ERROR, SINK_ERRORS_TOTAL},
+        names::{
+            AUTH_TOTAL, CLIENT_IP_TOTAL, EVENTS_TOTAL, LABEL_ACTION, LABEL_ERROR, LABEL_RESULT,
+            SINK_ERRORS_TOTAL,
+        },
     },
 };
 
@@ -149,6 +152,7 @@ pub struct SharedSink(Arc<Shared<dyn EventSink>>);
 
 struct Shared<S: ?Sized> {
     counts: [Counter; SLOTS],
+    results: Results,
     panics: Counter,
     sink: S,
 }
@@ -163,6 +167,7 @@ impl SharedSink {
             counts: std::array::from_fn(|slot| {
                 Counter::new(EVENTS_TOTAL, &[(LABEL_ACTION, slot_name(slot))])
             }),
+            results: Results::new(),
             panics: Counter::new(SINK_ERRORS_TOTAL, &[(LABEL_ERROR, "panic")]),
             sink,
         }))
@@ -220,6 +225,7 @@ impl EventSink for SharedSink {
         if let Some(counter) = self.0.counts.get(event.action().slot()) {
             counter.increment();
         }
+        self.0.results.count(event.action());
         self.guard(|| self.0.sink.record(event));
     }
 
@@ -233,6 +239,43 @@ impl EventSink for SharedSink {
 
     fn flush(&self) {
         self.guard(|| self.0.sink.flush());
+    }
+}
+
+/// Actions that are counted once more, under names of their own.
+struct Results {
+    auth_failure: Counter,
+    auth_previous: Counter,
+    auth_scope_missing: Counter,
+    client_malformed: Counter,
+    client_unknown: Counter,
+    client_untrusted: Counter,
+}
+
+impl Results {
+    fn new() -> Self {
+        let auth = |result| Counter::new(AUTH_TOTAL, &[(LABEL_RESULT, result)]);
+        let client = |result| Counter::new(CLIENT_IP_TOTAL, &[(LABEL_RESULT, result)]);
+        Self {
+            auth_failure: auth("failure"),
+            auth_previous: auth("previous"),
+            auth_scope_missing: auth("scope_missing"),
+            client_malformed: client("malformed"),
+            client_unknown: client("unknown"),
+            client_untrusted: client("untrusted_header"),
+        }
+    }
+
+    fn count(&self, action: Action) {
+        match action {
+            Action::ApiKeyAcceptedPrevious => self.auth_previous.increment(),
+            Action::ApiKeyRejected => self.auth_failure.increment(),
+            Action::ApiKeyScopeMissing => self.auth_scope_missing.increment(),
+            Action::ClientUnknown => self.client_unknown.increment(),
+            Action::ForwardedHeaderMalformed => self.client_malformed.increment(),
+            Action::ForwardedHeaderUntrusted => self.client_untrusted.increment(),
+            _ => {}
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tower_layer::Layer;
 
 use crate::{
+    client_ip::scheme::SchemeSource,
     clock::Clock,
     enforce::layer::{Enforce, EnforceLayer},
     event::sink::{EventSink, SharedSink},
@@ -16,14 +17,19 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct HttpsLayer<R = ProblemJson> {
     enforce: EnforceLayer<Https, R>,
+    scheme: SchemeSource,
+    sink: SharedSink,
 }
 
 impl HttpsLayer {
     /// Creates a layer from the policy.
     #[must_use]
     pub fn new(https: Https) -> Self {
+        let (scheme, sink) = (https.scheme_source().clone(), SharedSink::default());
         Self {
-            enforce: EnforceLayer::shared(Arc::new(https)),
+            enforce: EnforceLayer::shared(Arc::new(https)).with_shared_sink(sink.clone()),
+            scheme,
+            sink,
         }
     }
 }
@@ -31,16 +37,17 @@ impl HttpsLayer {
 impl<R: Clone> HttpsLayer<R> {
     /// Sets who receives the security events. The default is [`SharedSink::default`].
     #[must_use]
-    pub fn with_sink(self, sink: impl EventSink) -> Self {
-        let enforce = self.enforce.with_shared_sink(SharedSink::new(sink));
-        Self { enforce }
+    pub fn with_sink(mut self, sink: impl EventSink) -> Self {
+        self.sink = SharedSink::new(sink);
+        self.enforce = self.enforce.with_shared_sink(self.sink.clone());
+        self
     }
 
     /// Sets the clock. The default is [`MonotonicClock`](crate::clock::MonotonicClock).
     #[must_use]
-    pub fn with_clock(self, clock: impl Clock) -> Self {
-        let enforce = self.enforce.with_clock(clock);
-        Self { enforce }
+    pub fn with_clock(mut self, clock: impl Clock) -> Self {
+        self.enforce = self.enforce.with_clock(clock);
+        self
     }
 
     /// Sets how refusals look. The default is [`ProblemJson`].
@@ -48,6 +55,8 @@ impl<R: Clone> HttpsLayer<R> {
     pub fn with_responder<R2>(self, respond: R2) -> HttpsLayer<R2> {
         HttpsLayer {
             enforce: self.enforce.with_responder(respond),
+            scheme: self.scheme,
+            sink: self.sink,
         }
     }
 }
@@ -56,6 +65,9 @@ impl<S, R> Layer<S> for HttpsLayer<R> {
     type Service = Enforce<S, Https, R>;
 
     fn layer(&self, inner: S) -> Self::Service {
+        if let Some((_, proxies)) = self.scheme.header() {
+            proxies.tell_host_bits(&self.sink);
+        }
         self.enforce.layer(inner)
     }
 }

@@ -15,6 +15,9 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct IpFilterLayer<R = ProblemJson> {
     enforce: EnforceLayer<(Option<IpDenylist>, Option<IpAllowlist>), R>,
+    deny: Option<IpDenylist>,
+    allow: Option<IpAllowlist>,
+    sink: SharedSink,
 }
 
 impl IpFilterLayer {
@@ -37,8 +40,13 @@ impl IpFilterLayer {
     }
 
     fn of(deny: Option<IpDenylist>, allow: Option<IpAllowlist>) -> Self {
+        let sink = SharedSink::default();
         Self {
-            enforce: EnforceLayer::new((deny, allow)),
+            enforce: EnforceLayer::new((deny.clone(), allow.clone()))
+                .with_shared_sink(sink.clone()),
+            deny,
+            allow,
+            sink,
         }
     }
 }
@@ -53,7 +61,8 @@ impl<R: Clone> IpFilterLayer<R> {
     /// Sets who receives the security events, shared with other layers.
     #[must_use]
     pub fn with_shared_sink(mut self, sink: SharedSink) -> Self {
-        self.enforce = self.enforce.with_shared_sink(sink);
+        self.enforce = self.enforce.with_shared_sink(sink.clone());
+        self.sink = sink;
         self
     }
 
@@ -62,6 +71,9 @@ impl<R: Clone> IpFilterLayer<R> {
     pub fn with_responder<R2>(self, respond: R2) -> IpFilterLayer<R2> {
         IpFilterLayer {
             enforce: self.enforce.with_responder(respond),
+            deny: self.deny,
+            allow: self.allow,
+            sink: self.sink,
         }
     }
 }
@@ -70,6 +82,12 @@ impl<S, R> Layer<S> for IpFilterLayer<R> {
     type Service = Enforce<S, (Option<IpDenylist>, Option<IpAllowlist>), R>;
 
     fn layer(&self, inner: S) -> Self::Service {
+        if let Some(deny) = &self.deny {
+            deny.tell_host_bits(&self.sink);
+        }
+        if let Some(allow) = &self.allow {
+            allow.tell_host_bits(&self.sink);
+        }
         self.enforce.layer(inner)
     }
 }

@@ -23,7 +23,8 @@ use crate::{
         file::BanFile,
         policy::Jail,
         rule::Rule,
-        state::{Random, State, Tallies},
+        state::{Random, State},
+        tallies::Tallies,
         trap::TrapPaths,
     },
 };
@@ -131,8 +132,8 @@ impl JailBuilder {
 
     /// Keeps the bans in a file. It is read by [`build`](Self::build) and written by [`JailHandle::save`](crate::jail::JailHandle::save).
     ///
-    /// A file that is not there is none yet. One that cannot be read is left alone until the next save, starts the jail empty, and is told
-    /// with the event `ban_file_failed`. The default is no file.
+    /// A file that is not there is none yet. One that cannot be read starts the jail empty, and is told with the event
+    /// `ban_file_failed`; it is set aside under its name with `.corrupt` behind it, so that the next save does not write over it. The default is no file.
     pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
         self.file = Some(path.into());
         self
@@ -174,6 +175,7 @@ impl JailBuilder {
     #[must_use]
     pub fn build(self) -> Jail {
         let state = State {
+            tallies: Tallies::new(&self.rules),
             rules: self.rules,
             traps: self.traps,
             ban_time: self.ban_time,
@@ -186,7 +188,6 @@ impl JailBuilder {
             random: self.random,
             sink: self.sink.unwrap_or_default(),
             clock: self.clock.unwrap_or_else(|| Arc::new(MonotonicClock)),
-            tallies: Tallies::default(),
         };
         state.load();
         Jail::new(Arc::new(state))

@@ -77,6 +77,18 @@ impl BanFile {
             .map_err(|error| self.error("written", Problem::Io(error)))
     }
 
+    /// Moves a file that is not to be understood out of the way of the next save, over one that was moved before. Returns where it is.
+    pub(crate) fn set_aside(&self, error: &BanFileError) -> Option<PathBuf> {
+        if matches!(error.problem, Problem::NotAFile) {
+            return None;
+        }
+        let mut name = self.path.file_name()?.to_os_string();
+        name.push(".corrupt");
+        let aside = self.path.with_file_name(name);
+        fs::rename(&self.path, &aside).ok()?;
+        Some(aside)
+    }
+
     fn replace(&self, bans: &[StoredBan]) -> io::Result<()> {
         let name = self
             .path

@@ -1,11 +1,6 @@
 //! The jail in the hands of an administrator.
 
-use std::{
-    fmt,
-    net::IpAddr,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use crate::{
     client_ip::context::ClientIp,
@@ -15,6 +10,7 @@ use crate::{
         file::BanFileError,
         key::BanKey,
         state::{Cause, State, Verdict},
+        tallies::MANUAL,
     },
 };
 
@@ -59,7 +55,7 @@ impl JailHandle {
         }
         let key = BanKey::new(client);
         let cause = Cause {
-            rule: &"manual".into(),
+            rule: &MANUAL.into(),
             reason: "banned by hand",
             ban_time: BanTime::new(length),
             enforced: true,
@@ -110,12 +106,12 @@ impl JailHandle {
         JailCounts {
             active: self.state.bans.active(),
             counters: self.state.failures.len(),
-            banned: tallies.banned.load(Ordering::Relaxed),
-            denied: tallies.denied.load(Ordering::Relaxed),
-            expired: tallies.expired.load(Ordering::Relaxed),
-            given_up: tallies.given_up.load(Ordering::Relaxed),
-            lifted: tallies.lifted.load(Ordering::Relaxed),
-            skipped: tallies.skipped.load(Ordering::Relaxed),
+            banned: tallies.banned(),
+            denied: tallies.denied(),
+            expired: tallies.expired(),
+            given_up: tallies.given_up(),
+            lifted: tallies.lifted(),
+            skipped: tallies.skipped(),
         }
     }
 

@@ -148,6 +148,7 @@ pub(crate) mod layer;
 pub(crate) mod policy;
 pub(crate) mod rule;
 pub(crate) mod state;
+pub(crate) mod tallies;
 #[cfg(feature = "tokio")]
 pub(crate) mod task;
 pub(crate) mod trap;

@@ -12,6 +12,7 @@ use crate::{
         handle::JailHandle,
         key::BanKey,
         state::{Cause, State, Verdict},
+        tallies::{Skipped, TRAP},
     },
     policy::{
         admission::Admission,
@@ -25,9 +26,6 @@ use crate::{
         set::Policy,
     },
 };
-
-/// The name under which traps ban.
-const TRAP: &str = "trap";
 
 /// Refuses clients that are banned, and bans those whose requests end badly too often: a [`Policy`].
 ///
@@ -65,11 +63,11 @@ impl Jail {
         let state = &*self.state;
         let rule: Arc<str> = TRAP.into();
         let Some(addr) = client.addr() else {
-            state.tallies.note_skipped();
+            state.tallies.note_skipped(Skipped::Unknown);
             return Check::reject(spared(state.status).with_policy(rule));
         };
         if state.is_exempt(client) {
-            state.tallies.note_skipped();
+            state.tallies.note_skipped(Skipped::Exempt);
             let notice = Notice::new(
                 Action::BanSkipped,
                 "a trap path was touched, but the client is exempt",
@@ -78,7 +76,7 @@ impl Jail {
             return Decision::Admit(admission).into();
         }
         if is_sent_by_foreign_page(request.headers()) {
-            state.tallies.note_skipped();
+            state.tallies.note_skipped(Skipped::ForeignPage);
             return Check::reject(spared(state.status).with_policy(rule));
         }
         let cause = Cause {

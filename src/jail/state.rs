@@ -1,10 +1,8 @@
 //! What all clones of a jail share: its tables, and the events about them.
 
 use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    path::Path,
+    sync::{Arc, PoisonError},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -28,6 +26,7 @@ use crate::{
         file::{BanFile, BanFileError, StoredBan},
         key::BanKey,
         rule::Rule,
+        tallies::{Skipped, Tallies},
         trap::TrapPaths,
     },
     policy::head::RequestHead,
@@ -54,28 +53,6 @@ pub(crate) struct State {
     pub(crate) sink: SharedSink,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tallies: Tallies,
-}
-
-/// What has happened since the start.
-#[derive(Debug, Default)]
-pub(crate) struct Tallies {
-    pub(crate) banned: AtomicU64,
-    pub(crate) denied: AtomicU64,
-    pub(crate) expired: AtomicU64,
-    pub(crate) given_up: AtomicU64,
-    pub(crate) lifted: AtomicU64,
-    pub(crate) skipped: AtomicU64,
-    told_full: Mutex<Option<Instant>>,
-}
-
-impl Tallies {
-    pub(crate) fn note_denied(&self) {
-        self.denied.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn note_skipped(&self) {
-        self.skipped.fetch_add(1, Ordering::Relaxed);
-    }
 }
 
 /// Why a client is banned, and for how long.
@@ -125,7 +102,7 @@ impl State {
         {
             Noted::Counted => {}
             Noted::CountedInstead => {
-                self.tallies.given_up.fetch_add(1, Ordering::Relaxed);
+                self.tallies.note_given_up();
                 self.tell_full(now);
             }
             Noted::Reached => {
@@ -137,6 +114,7 @@ impl State {
                     request: None,
                 };
                 if self.is_exempt(client) {
+                    self.tallies.note_skipped(Skipped::Exempt);
                     self.tell_skipped(key, &cause, "too many failures, but the client is exempt");
                 } else {
                     self.ban(key, now, &cause);
@@ -168,12 +146,13 @@ impl State {
         match made {
             Made::Already => Verdict::Already,
             Made::Full => {
+                self.tallies.note_skipped(Skipped::Full);
                 self.tell_skipped(key, cause, "the table of bans is full");
                 Verdict::Full
             }
             Made::New { ban, over } => {
                 self.tell_expired(over.as_slice());
-                self.tallies.banned.fetch_add(1, Ordering::Relaxed);
+                self.tallies.note_banned(cause.rule);
                 let event = self
                     .event(Action::ClientBanned, cause.reason, key, cause)
                     .with_span(ban.start, Some(ban.end));
@@ -190,7 +169,7 @@ impl State {
         }
         let record = self.bans.lift(key)?;
         if self.clock.now() < record.end {
-            self.tallies.lifted.fetch_add(1, Ordering::Relaxed);
+            self.tallies.note_lifted();
             self.tell_over(&record, "lifted by hand");
             return Some(record.ban);
         }
@@ -236,24 +215,25 @@ impl State {
     /// Tells that bans have ended by themselves.
     pub(crate) fn tell_expired(&self, records: &[Record]) {
         for record in records {
-            self.tallies.expired.fetch_add(1, Ordering::Relaxed);
+            self.tallies.note_expired();
             self.tell_over(record, "expired");
         }
     }
 
     /// Tells that a client that should have been banned was not.
     pub(crate) fn tell_skipped(&self, key: BanKey, cause: &Cause<'_>, reason: &'static str) {
-        self.tallies.note_skipped();
         self.sink
             .record(&self.event(Action::BanSkipped, reason, key, cause));
     }
 
     /// Tells that the file of bans could not be used.
-    fn tell_file_failed(&self, error: &BanFileError) {
-        self.sink.record(&SecurityEvent::new(
-            Action::BanFileFailed,
-            error.to_string(),
-        ));
+    fn tell_file_failed(&self, error: &BanFileError, aside: Option<&Path>) {
+        let reason = match aside {
+            Some(aside) => format!("{error}; it was set aside as {}", aside.display()),
+            None => error.to_string(),
+        };
+        self.sink
+            .record(&SecurityEvent::new(Action::BanFileFailed, reason));
     }
 
     /// Reads the file of bans, if there is one.
@@ -269,7 +249,11 @@ impl State {
                     self.take_over(ban, now, system_now);
                 }
             }
-            Err(error) => self.tell_file_failed(&error),
+            Err(error) => {
+                // Or the next save would write over bans that somebody can still read.
+                let aside = file.set_aside(&error);
+                self.tell_file_failed(&error, aside.as_deref());
+            }
         }
     }
 
@@ -301,7 +285,7 @@ impl State {
             })
             .collect();
         file.write(&stored)
-            .inspect_err(|error| self.tell_file_failed(error))
+            .inspect_err(|error| self.tell_file_failed(error, None))
     }
 
     fn tell_over(&self, record: &Record, reason: &'static str) {

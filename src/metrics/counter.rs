@@ -54,6 +54,13 @@ pub(crate) fn set_gauge(name: &'static str, labels: &[(&'static str, &str)], val
     ::metrics::gauge!(name, owned(labels)).set(value);
 }
 
+/// Counts something under a name that is known only now.
+#[cfg(all(feature = "metrics", feature = "secrets"))]
+pub(crate) fn count(name: &'static str, labels: &[(&'static str, &str)]) {
+    describe(name);
+    ::metrics::counter!(name, owned(labels)).increment(1);
+}
+
 #[cfg(feature = "metrics")]
 fn owned(labels: &[(&'static str, &str)]) -> Vec<::metrics::Label> {
     labels
@@ -71,6 +78,34 @@ pub(crate) fn describe(name: &'static str) {
     match name {
         #[cfg(feature = "jail")]
         names::BANS_ACTIVE => describe_gauge!(name, "Active bans."),
+        #[cfg(feature = "jail")]
+        names::BANS_TOTAL => describe_counter!(name, "Bans by the rule that made them."),
+        #[cfg(feature = "jail")]
+        names::BANS_SKIPPED_TOTAL => {
+            describe_counter!(
+                name,
+                "Clients that should have been banned and were not, by reason."
+            );
+        }
+        #[cfg(feature = "jail")]
+        names::UNBANS_TOTAL => describe_counter!(name, "Bans that ended, by reason."),
+        names::AUTH_TOTAL => {
+            describe_counter!(name, "API keys that were not simply right, by result.");
+        }
+        names::CLIENT_IP_TOTAL => {
+            describe_counter!(
+                name,
+                "Clients' addresses that were not simply known, by result."
+            );
+        }
+        #[cfg(feature = "secrets")]
+        names::SECRET_LOADS_TOTAL => describe_counter!(name, "Loads of secrets, by outcome."),
+        #[cfg(feature = "secrets")]
+        names::SECRET_LAST_CHANGE_TIMESTAMP_SECONDS => describe_gauge!(
+            name,
+            Unit::Seconds,
+            "When a secret was loaded or replaced last, since 1970."
+        ),
         names::DECISIONS_TOTAL => describe_counter!(name, "Decisions of policies."),
         names::ENFORCED => {
             describe_gauge!(name, "Whether a policy enforces (1) or only observes (0).");

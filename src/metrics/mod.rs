@@ -7,12 +7,19 @@
 //!
 //! | metric | kind | labels | counts |
 //! |---|---|---|---|
+//! | [`AUTH_TOTAL`] | counter | `result` | API keys that were not simply right: `failure`, `scope_missing`, or `previous`, which is told once a minute and key |
 //! | `palisade_bans_active` | gauge | none | bans that are active, of all jails together (feature `jail`) |
+//! | `palisade_bans_skipped_total` | counter | `reason` | clients that should have been banned: `exempt`, `foreign_page`, `full` or `unknown` (feature `jail`) |
+//! | `palisade_bans_total` | counter | `reason` | bans, by the name of their rule, or `trap`, or `manual` (feature `jail`) |
+//! | [`CLIENT_IP_TOTAL`] | counter | `result` | addresses that were not simply known: `malformed`, `unknown`, `untrusted_header` |
 //! | [`DECISIONS_TOTAL`] | counter | `layer`, `policy`, `decision` | decisions, each once: see below |
 //! | [`ENFORCED`] | gauge | `layer`, `policy` | 1 where the policy enforces, 0 in dry run |
 //! | [`EVENTS_TOTAL`] | counter | `action` | security events raised, before flood control |
 //! | [`EVENTS_SUPPRESSED_TOTAL`] | counter | `action`, `reason` | events that were counted instead of recorded; `reason` is `repeat` or `flood` |
 //! | [`SINK_ERRORS_TOTAL`] | counter | `error` | events that a sink lost; `error` is `full`, `panic` or `write` |
+//! | `palisade_secret_last_change_timestamp_seconds` | gauge | `secret` | when a secret was loaded or replaced last (feature `secrets`) |
+//! | `palisade_secret_loads_total` | counter | `secret`, `outcome` | loads of secrets, `success` or `failure` (feature `secrets`) |
+//! | `palisade_unbans_total` | counter | `reason` | bans that ended: `expired` or `manual` (feature `jail`) |
 //! | [`CHECK_DURATION_SECONDS`] | histogram | none | time until all policies have decided; opt-in: [`EnforceLayer::with_check_duration`](crate::enforce::EnforceLayer::with_check_duration) |
 //!
 //! The values of `decision`, of which every decision has exactly one:
@@ -25,6 +32,9 @@
 //! | `unkeyed` | was refused because there is nothing to count it under |
 //! | `would_deny` | passed because the policy is in [dry run](crate::policy::DryRun) |
 //!
+//! Secrets are counted by [`secret_events`](crate::security::secret_events), under the names that the application asks for; these series
+//! appear with the first load. All others are there from the start.
+//!
 //! Every label value comes from code or configuration, never from a request: a client cannot make a new series.
 
 pub(crate) mod counter;
@@ -34,12 +44,16 @@ pub(crate) mod level;
 pub(crate) mod names;
 
 #[cfg(feature = "jail")]
-pub use self::names::BANS_ACTIVE;
+pub use self::names::{BANS_ACTIVE, BANS_SKIPPED_TOTAL, BANS_TOTAL, UNBANS_TOTAL};
+#[cfg(feature = "secrets")]
+pub use self::names::{
+    LABEL_OUTCOME, LABEL_SECRET, SECRET_LAST_CHANGE_TIMESTAMP_SECONDS, SECRET_LOADS_TOTAL,
+};
 pub use self::{
     duration::DurationCounts,
     names::{
-        CHECK_DURATION_SECONDS, DECISIONS_TOTAL, ENFORCED, EVENTS_SUPPRESSED_TOTAL, EVENTS_TOTAL,
-        LABEL_ACTION, LABEL_DECISION, LABEL_ERROR, LABEL_LAYER, LABEL_POLICY, LABEL_REASON,
-        SINK_ERRORS_TOTAL,
+        AUTH_TOTAL, CHECK_DURATION_SECONDS, CLIENT_IP_TOTAL, DECISIONS_TOTAL, ENFORCED,
+        EVENTS_SUPPRESSED_TOTAL, EVENTS_TOTAL, LABEL_ACTION, LABEL_DECISION, LABEL_ERROR,
+        LABEL_LAYER, LABEL_POLICY, LABEL_REASON, LABEL_RESULT, SINK_ERRORS_TOTAL,
     },
 };

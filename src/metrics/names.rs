@@ -3,6 +3,26 @@
 /// Tells how many bans are active, or over and not yet noticed to be.
 #[cfg(feature = "jail")]
 pub const BANS_ACTIVE: &str = "palisade_bans_active";
+/// Counts bans, in dry run too: the decisions tell which policies enforce.
+#[cfg(feature = "jail")]
+pub const BANS_TOTAL: &str = "palisade_bans_total";
+/// Counts clients that should have been banned and were not.
+#[cfg(feature = "jail")]
+pub const BANS_SKIPPED_TOTAL: &str = "palisade_bans_skipped_total";
+/// Counts bans that ended.
+#[cfg(feature = "jail")]
+pub const UNBANS_TOTAL: &str = "palisade_unbans_total";
+/// Counts API keys that were presented and not simply right.
+pub const AUTH_TOTAL: &str = "palisade_auth_total";
+/// Counts clients' addresses that are not simply known.
+pub const CLIENT_IP_TOTAL: &str = "palisade_client_ip_total";
+/// Counts how often secrets were loaded, or could not be.
+#[cfg(feature = "secrets")]
+pub const SECRET_LOADS_TOTAL: &str = "palisade_secret_loads_total";
+/// Tells when a secret was loaded or replaced last, in seconds since 1970.
+#[cfg(feature = "secrets")]
+pub const SECRET_LAST_CHANGE_TIMESTAMP_SECONDS: &str =
+    "palisade_secret_last_change_timestamp_seconds";
 /// Counts decisions, each once.
 pub const DECISIONS_TOTAL: &str = "palisade_decisions_total";
 /// Tells whether a policy enforces (1) or only observes (0).
@@ -26,5 +46,13 @@ pub const LABEL_ERROR: &str = "error";
 pub const LABEL_LAYER: &str = "layer";
 /// Label: the name of a policy.
 pub const LABEL_POLICY: &str = "policy";
-/// Label: why an event was suppressed.
+/// Label: whether a secret could be loaded.
+#[cfg(feature = "secrets")]
+pub const LABEL_OUTCOME: &str = "outcome";
+/// Label: why an event was suppressed, a client banned or not, or a ban over.
 pub const LABEL_REASON: &str = "reason";
+/// Label: what became of an address or a key.
+pub const LABEL_RESULT: &str = "result";
+/// Label: the name of a secret, as the application asks for it.
+#[cfg(feature = "secrets")]
+pub const LABEL_SECRET: &str = "secret";

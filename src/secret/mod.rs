@@ -70,7 +70,7 @@
 //!
 //! Loading leaves no copy but the one returned, and that one is wiped when it is dropped: not in freed memory, not on the stack, not in the
 //! vector registers that copying has gone through. The tests of the crate read the whole memory of child processes to prove it, under the
-//! allocator of the system and under jemalloc. These copies are nobody's to wipe in safe code:
+//! allocator of the system, under jemalloc and under mimalloc. These copies are nobody's to wipe in safe code:
 //!
 //! - **The environment block.** The kernel keeps what a process was started with, and `/proc/<pid>/environ` shows it. Hand secrets over
 //!   as files.

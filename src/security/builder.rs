@@ -94,7 +94,7 @@ impl<R> SecurityBuilder<R> {
     /// Bans clients whose requests end badly too often, whichever part or handler further in says so. The default is no jail.
     ///
     /// The jail's sink and clock are those of the facade, unless it has its own.
-    /// [`SecurityLayer::jail`] has its handle.
+    /// [`SecurityLayer::jail`] has its handle. A second call replaces the first: give all rules to one jail.
     #[cfg(feature = "jail")]
     pub fn jail(mut self, jail: JailBuilder) -> Self {
         self.jail = Some(jail);
@@ -114,6 +114,7 @@ impl<R> SecurityBuilder<R> {
     }
 
     /// Refuses requests for hosts that the service is not known by. The default is not to look at the host.
+    /// A second call replaces the first: give all hosts to one set.
     pub fn hosts(mut self, hosts: AllowedHosts) -> Self {
         self.policies.hosts = Some(hosts);
         self
@@ -122,7 +123,7 @@ impl<R> SecurityBuilder<R> {
     /// Refuses or redirects plain-text requests, and sends HSTS on secure responses, refusals among them. The default is to do neither.
     ///
     /// The scheme of requests is read where `https` says, for the [context](crate::client_ip::ClientContext) of requests too, whatever
-    /// [`scheme`](Self::scheme) says.
+    /// [`scheme`](Self::scheme) says. A second call replaces the first, its HSTS too.
     pub fn https(mut self, https: Https) -> Self {
         let (hsts, https) = https.with_scheme_from_context().split_hsts();
         self.policies.hsts = hsts;
@@ -156,15 +157,17 @@ impl<R> SecurityBuilder<R> {
         self
     }
 
-    /// Adds limits with settings of their own: a `RateLimit`, an `InFlight`, or either within a [`DryRun`](crate::policy::DryRun). They are checked behind the [quotas](Self::rate_limit) and before API keys, so
-    /// that guessing keys is limited as well; a limit that looks at the key belongs to [`policy`](Self::policy). Called several times, in that
-    /// order.
+    /// Adds limits with settings of their own: a `RateLimit`, an `InFlight`, or either within a [`DryRun`](crate::policy::DryRun).
+    ///
+    /// They are checked behind the [quotas](Self::rate_limit) and before API keys, so that guessing keys is limited as well; a limit that looks
+    /// at the key belongs to [`policy`](Self::policy). Called several times, in that order.
     pub fn limit(mut self, limits: impl PolicySet) -> Self {
         self.policies.limits.push(Arc::new(limits));
         self
     }
 
-    /// Demands an API key of every request. The default is to demand none.
+    /// Demands an API key of every request. The default is to demand none. A second call replaces the first: one
+    /// [`ApiKeys`](crate::api_key::ApiKeys) holds the keys of all.
     #[cfg(feature = "secrets")]
     pub fn api_keys(mut self, keys: ApiKeyPolicy) -> Self {
         self.policies.api_keys = Some(keys);

@@ -1,5 +1,18 @@
 //! Secrets' notices as security events.
 
+#[cfg(feature = "metrics")]
+use std::time::UNIX_EPOCH;
+
+#[cfg(feature = "metrics")]
+use crate::{
+    clock::{Clock as _, MonotonicClock},
+    metrics::{
+        counter,
+        names::{
+            LABEL_OUTCOME, LABEL_SECRET, SECRET_LAST_CHANGE_TIMESTAMP_SECONDS, SECRET_LOADS_TOTAL,
+        },
+    },
+};
 use crate::{
     event::{
         model::{Action, SecurityEvent},
@@ -61,6 +74,28 @@ pub fn secret_events(sink: impl EventSink) -> impl Fn(&SecretNotice<'_>) + Send 
                 format!("{used} is used and {ignored} is not"),
             ),
         };
+        #[cfg(feature = "metrics")]
+        count(action, name);
         sink.record(&SecurityEvent::new(action, reason).with_policy(name));
+    }
+}
+
+#[cfg(feature = "metrics")]
+fn count(action: Action, name: &str) {
+    let outcome = match action {
+        Action::SecretLoaded | Action::SecretRotated => "success",
+        Action::SecretLoadFailed => "failure",
+        _ => return,
+    };
+    let labels = [(LABEL_SECRET, name), (LABEL_OUTCOME, outcome)];
+    counter::count(SECRET_LOADS_TOTAL, &labels);
+    let now = MonotonicClock.system_now().duration_since(UNIX_EPOCH);
+    if let (Ok(now), "success") = (now, outcome) {
+        let labels = [(LABEL_SECRET, name)];
+        counter::set_gauge(
+            SECRET_LAST_CHANGE_TIMESTAMP_SECONDS,
+            &labels,
+            now.as_secs_f64(),
+        );
     }
 }

@@ -9,13 +9,15 @@ use std::{
 
 use palisade::{
     SecurityLayer,
-    client_ip::{ClientIpSource, TrustedProxies},
+    client_ip::{ClientIpLayer, ClientIpSource, SchemeSource, TrustedProxies},
     clock::ManualClock,
     event::{SecurityEvent, SharedSink},
-    ip_filter::IpDenylist,
-    ip_set::{HostBits, IpList, IpListFile, IpListWatcher, Reload},
+    https::{Https, HttpsLayer},
+    ip_filter::{IpDenylist, IpFilterLayer},
+    ip_set::{HostBits, IpList, IpListFile, IpListWatcher, IpSet, Reload},
 };
 use tempfile::TempDir;
+use tower::Layer;
 
 struct Fixture {
     dir: TempDir,
@@ -216,6 +218,58 @@ fn the_facade_tells_of_bits_behind_a_prefix_once() {
     assert_eq!(build(list), [proxies]);
 }
 
+/// Case F18, for the layers by themselves: each list is told of once, whichever layers share it.
+#[test]
+fn single_layers_tell_of_bits_behind_a_prefix_once() {
+    let (sender, events) = channel();
+    let sink = SharedSink::new(move |event: &SecurityEvent<'_>| {
+        let policy = event.policy().unwrap_or_default();
+        let _ = sender.send(format!("{} {policy}", event.action().as_str()));
+    });
+    let told = || events.try_iter().collect::<Vec<String>>();
+    let proxies = |list: &str| list.parse::<TrustedProxies>().unwrap();
+
+    let deny = IpDenylist::new(IpList::new("blocked", "10.0.0.1/8".parse().unwrap()));
+    let allow = "10.0.0.1/8".parse().unwrap();
+    let layer = IpFilterLayer::new(deny.clone(), allow).with_shared_sink(sink.clone());
+    for _route in 0..2 {
+        let _ = layer.layer(());
+    }
+    let _ = IpFilterLayer::deny(deny)
+        .with_shared_sink(sink.clone())
+        .layer(());
+    assert_eq!(
+        told(),
+        ["ip_list_entry_masked blocked", "ip_list_entry_masked allow"]
+    );
+
+    let address = proxies("192.0.2.1/24");
+    let scheme = SchemeSource::XForwardedProto(proxies("198.51.100.1/24"));
+    let layer = ClientIpLayer::new(ClientIpSource::XForwardedFor(address.clone()))
+        .with_scheme(scheme.clone())
+        .with_shared_sink(sink.clone());
+    for _route in 0..2 {
+        let _ = layer.layer(());
+    }
+    // The same proxies elsewhere.
+    let _ = HttpsLayer::new(Https::reject(scheme))
+        .with_sink(sink.clone())
+        .layer(());
+    assert_eq!(told(), ["ip_list_entry_masked trusted_proxies"; 2]);
+
+    let scheme = SchemeSource::Forwarded(proxies("198.51.100.1/24"));
+    let _ = HttpsLayer::new(Https::reject(scheme))
+        .with_sink(sink.clone())
+        .layer(());
+    assert_eq!(told(), ["ip_list_entry_masked trusted_proxies"]);
+
+    // Nothing to tell of.
+    let _ = ClientIpLayer::new(ClientIpSource::Forwarded(proxies("192.0.2.0/24")))
+        .with_shared_sink(sink)
+        .layer(());
+    assert!(told().is_empty());
+}
+
 #[test]
 fn a_list_that_cannot_be_read_is_not_opened() {
     let dir = TempDir::new().unwrap();
@@ -244,4 +298,130 @@ fn a_watcher_reloads_when_it_is_told_to() {
     // The thread drops the files, and with them the sink, when it ends.
     drop(watcher);
     assert!(events.recv().is_err());
+}
+
+/// Case F28: lists are swapped while requests come over HTTP, and each request is judged by one of them entirely.
+#[cfg(feature = "axum")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_is_swapped_under_load() {
+    use std::{
+        net::SocketAddr,
+        sync::{
+            Arc,
+            atomic::{AtomicBool, AtomicU64, Ordering},
+        },
+    };
+
+    use axum::{Router, body::Body, routing::get};
+    use http::Request;
+    use http_body_util::BodyExt;
+    use hyper_util::rt::TokioIo;
+    use tokio::net::{TcpListener, TcpStream};
+
+    const CLIENTS: [&str; 2] = ["203.0.113.7", "198.51.100.7"];
+    const CONNECTIONS: usize = 4;
+    const REQUESTS: usize = 2_500;
+
+    // Lists that block one client each, among ten thousand neighbors of theirs, in turns.
+    let set = |client: &str| {
+        let mut text = (0..10_000_u32).fold(String::new(), |text, number| {
+            let [_, _, high, low] = number.to_be_bytes();
+            text + &format!("10.0.{high}.{low}\n")
+        });
+        text += client;
+        text.parse::<IpSet>().unwrap()
+    };
+    let sets = CLIENTS.map(set);
+    let list = IpList::new("blocked", sets[0].clone());
+    let first = list.generation();
+    let (refused, wrong) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let sink = {
+        let (refused, wrong) = (Arc::clone(&refused), Arc::clone(&wrong));
+        move |event: &SecurityEvent<'_>| {
+            let Some(generation) = event.generation() else {
+                return;
+            };
+            refused.fetch_add(1, Ordering::Relaxed);
+            // The generation that the event names is the one whose list blocks this client, and the entry is that list's.
+            let blocked = if (generation - first).is_multiple_of(2) {
+                0
+            } else {
+                1
+            };
+            let client = event.client().unwrap().to_string();
+            let rule = event.rule().unwrap().to_string();
+            if client != CLIENTS[blocked] || rule != format!("{client}/32") {
+                wrong.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    };
+    let source = ClientIpSource::XForwardedFor("127.0.0.1".parse().unwrap());
+    let layer = SecurityLayer::builder(source)
+        .deny(IpDenylist::new(list.clone()))
+        .sink(sink)
+        .build();
+    let app = Router::new()
+        .route("/", get(|| async { "hello" }))
+        .layer(layer);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let app = app.into_make_service_with_connect_info::<SocketAddr>();
+        axum::serve(listener, app).await
+    });
+
+    let done = Arc::new(AtomicBool::new(false));
+    let swapper = {
+        let (done, list) = (Arc::clone(&done), list.clone());
+        std::thread::spawn(move || {
+            for set in sets.iter().rev().cycle() {
+                if done.load(Ordering::Relaxed) {
+                    return;
+                }
+                list.replace(set.clone());
+            }
+        })
+    };
+    let load = (0..CONNECTIONS).map(|connection| {
+        tokio::spawn(async move {
+            let stream = TcpStream::connect(address).await.unwrap();
+            let (mut sender, connected) =
+                hyper::client::conn::http1::handshake(TokioIo::new(stream))
+                    .await
+                    .unwrap();
+            let connected = tokio::spawn(connected);
+            let mut statuses = [0_u64; 2];
+            for number in 0..REQUESTS {
+                let request = Request::get("/")
+                    .header("host", "localhost")
+                    .header("x-forwarded-for", CLIENTS[(connection + number) % 2])
+                    .body(Body::empty())
+                    .unwrap();
+                let response = sender.send_request(request).await.unwrap();
+                match response.status().as_u16() {
+                    200 => statuses[0] += 1,
+                    403 => statuses[1] += 1,
+                    other => panic!("{other}"),
+                }
+                response.into_body().collect().await.unwrap();
+            }
+            drop(sender);
+            connected.await.unwrap().unwrap();
+            statuses
+        })
+    });
+    let (mut admitted, mut denied) = (0, 0);
+    for task in load.collect::<Vec<_>>() {
+        let [ok, forbidden] = task.await.unwrap();
+        admitted += ok;
+        denied += forbidden;
+    }
+    done.store(true, Ordering::Relaxed);
+    swapper.join().unwrap();
+    assert_eq!(admitted + denied, (CONNECTIONS * REQUESTS) as u64);
+    assert_eq!(refused.load(Ordering::Relaxed), denied);
+    assert_eq!(wrong.load(Ordering::Relaxed), 0);
+    // Both lists were met, and many others between them.
+    assert!(0 < admitted && 0 < denied, "{admitted} {denied}");
+    assert!(10 < list.generation() - first);
 }

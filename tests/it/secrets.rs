@@ -785,3 +785,163 @@ fn e06_a_panic_shows_no_secret() {
         );
     }
 }
+
+/// Runs a test of this file in a process of its own.
+fn alone(command: &mut std::process::Command, program: &Path, test: &str) -> bool {
+    let output = command
+        .arg(program)
+        .args(["--exact", "--nocapture", "--test-threads=1"])
+        .arg(format!("secrets::{test}"))
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    // A filter that matches nothing succeeds as well.
+    let ran = told.contains("1 passed");
+    if !ran || !output.status.success() {
+        eprintln!("{told}{}", String::from_utf8_lossy(&output.stderr));
+    }
+    ran && output.status.success()
+}
+
+/// What belongs to whom, with which mode, and what becomes of it: under the lenient rule, and under the strict one.
+#[cfg(target_os = "linux")]
+const OWNED: [(&str, u32, u32, &str, &str); 12] = [
+    ("D01", 0, 0o444, "fine", "fine"),
+    ("D03", 0, 0o440, "fine", "fine"),
+    ("D03", 0, 0o640, "fine", "fine"),
+    ("D04", USER, 0o600, "fine", "fine"),
+    ("D04", USER, 0o400, "fine", "fine"),
+    ("D05", USER, 0o644, "told", "refused"),
+    ("D06", OTHER, 0o644, "told", "refused"),
+    ("D06", OTHER, 0o640, "told", "refused"),
+    ("D07", 0, 0o666, "refused", "refused"),
+    ("D07", USER, 0o666, "refused", "refused"),
+    ("D07", OTHER, 0o666, "refused", "refused"),
+    ("D08", 0, 0o664, "told", "refused"),
+];
+
+#[cfg(target_os = "linux")]
+const USER: u32 = 41_000;
+#[cfg(target_os = "linux")]
+const OTHER: u32 = 41_001;
+/// The group of the files, which is that of the process as with Kubernetes' `fsGroup`.
+#[cfg(target_os = "linux")]
+const GROUP: u32 = 42_000;
+
+/// Section D with files of root, of the process's own user and of somebody else, read by a process that is not root. Only root can give
+/// files away: run by others, this test sees to the rows that its own files make, and the rest is the table of the rule itself.
+#[cfg(target_os = "linux")]
+#[test]
+fn section_d_read_by_a_user_who_is_not_root() {
+    use std::{
+        env,
+        os::unix::fs::{PermissionsExt as _, chown},
+        process::Command,
+    };
+
+    const FILES: &str = "PALISADE_TEST_OWNED_FILES";
+
+    if let Some(directory) = env::var_os(FILES) {
+        return judge_as(Path::new(&directory), |_| true);
+    }
+    let root = tempfile::tempdir().unwrap();
+    fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let is_root = rustix::process::geteuid().is_root();
+    for (index, (_, owner, mode, ..)) in OWNED.into_iter().enumerate() {
+        let path = root.path().join(index.to_string());
+        fs::write(&path, VALUE).unwrap();
+        if is_root {
+            chown(&path, Some(owner), Some(GROUP)).unwrap();
+        }
+        set_mode(&path, mode);
+    }
+    if !is_root {
+        return judge_as(root.path(), |owner| owner == USER);
+    }
+    // Another user may not get to where the test was built.
+    let program = root.path().join("test");
+    let built = env::current_exe().unwrap();
+    if fs::hard_link(&built, &program).is_err() {
+        fs::copy(&built, &program).unwrap();
+    }
+    let mut setpriv = Command::new("setpriv");
+    setpriv
+        .args(["--clear-groups", "--reuid", &USER.to_string()])
+        .args(["--regid", &GROUP.to_string()])
+        .env(FILES, root.path())
+        .current_dir("/");
+    assert!(alone(
+        &mut setpriv,
+        &program,
+        "section_d_read_by_a_user_who_is_not_root"
+    ));
+}
+
+#[cfg(target_os = "linux")]
+fn judge_as(directory: &Path, is_here: impl Fn(u32) -> bool) {
+    for (index, (id, owner, mode, lenient, strict)) in OWNED.into_iter().enumerate() {
+        if !is_here(owner) {
+            continue;
+        }
+        for (rule, expected) in [
+            (FilePermissions::Lenient, lenient),
+            (FilePermissions::Strict, strict),
+        ] {
+            let told = Arc::new(Mutex::new(Vec::new()));
+            let observed = Arc::clone(&told);
+            let loader = SecretLoader::new()
+                .without_directories()
+                .with_directory(directory)
+                .with_environment(|_| None)
+                .with_permissions(rule)
+                .with_observer(move |notice: &SecretNotice<'_>| {
+                    if let SecretNotice::LoosePermissions { mode, .. } = notice {
+                        observed.lock().unwrap().push(*mode);
+                    }
+                });
+            let found = loader.secret(&index.to_string()).text();
+            let told = told.lock().unwrap().clone();
+            let found = match &found {
+                Ok(secret) => {
+                    assert_eq!(secret.expose_secret(), VALUE, "{id}");
+                    if told == [mode] { "told" } else { "fine" }
+                }
+                Err(error) => {
+                    assert_is_silent(error);
+                    assert_eq!(error.kind(), Kind::LoosePermissions, "{id}");
+                    assert!(
+                        error.to_string().contains(&format!("{mode:04o}")),
+                        "{id}: {error}"
+                    );
+                    "refused"
+                }
+            };
+            assert_eq!(
+                found, expected,
+                "{id}: owner {owner}, mode {mode:04o}, {rule:?}"
+            );
+        }
+    }
+}
+
+/// With the real environment, in a process of its own: an unrelated variable that is not UTF-8 is none of our business.
+#[cfg(unix)]
+#[test]
+fn a20_an_unrelated_variable_may_be_anything() {
+    use std::{env, process::Command};
+
+    const X: &str = "PALISADE_TEST_A20";
+
+    if env::var_os(X).is_some() {
+        let secret = SecretLoader::new().secret(X).text().unwrap();
+        assert_eq!(secret.expose_secret(), "abc");
+        return;
+    }
+    let mut command = Command::new("env");
+    command.env(X, "abc").env("BAD", os(b"\xa3"));
+    assert!(alone(
+        &mut command,
+        &env::current_exe().unwrap(),
+        "a20_an_unrelated_variable_may_be_anything"
+    ));
+}

@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use axum::{body::Body, http::header::HOST};
 use http_body_util::BodyExt as _;
 use palisade::{
-    api_key::{ApiKeys, NewApiKey},
+    api_key::{ApiKeys, KeyFormat, NewApiKey},
     client_ip::{ClientIpSource, PeerAddr},
     event::{Action, EventSink as _, SecurityEvent},
     jail::{Jail, TrapPaths},
@@ -169,6 +169,33 @@ async fn there_are_so_many_readers_and_no_more() {
     assert_eq!(refused.headers()["retry-after"], "5");
     readers.pop();
     assert_eq!(service.ask("GET", events, &[]).await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_key_of_a_client_is_not_one_of_an_operator() {
+    let (client, operator) = (
+        NewApiKey::generate("test").unwrap(),
+        NewApiKey::generate("test").unwrap(),
+    );
+    let text = format!(
+        r#"{{"client": "{}", "operator": {{"keys": ["{}"], "scopes": ["{SCOPE}"]}}}}"#,
+        client.digest().to_text(),
+        operator.digest().to_text(),
+    );
+    let keys = ApiKeys::parse(&text, KeyFormat::Json).unwrap();
+    let keys = ApiKeyPolicy::new(keys).with_scope(SCOPE).unwrap();
+    let security = SecurityLayer::builder(ClientIpSource::Peer)
+        .policy(unless_open(keys))
+        .peer(|_| Some(SocketAddr::from(([127, 0, 0, 1], 50_000)).into()))
+        .build();
+    let mut service = service();
+    service.admin = service.admin.layer(security);
+    for (key, expected) in [(&client, 403), (&operator, 200)] {
+        let bearer = format!("Bearer {}", key.key().expose_secret());
+        let fields = [("authorization", &*bearer)];
+        let answer = service.ask("GET", "/admin/bans", &fields).await;
+        assert_eq!(answer.status(), expected);
+    }
 }
 
 #[tokio::test]

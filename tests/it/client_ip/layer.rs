@@ -7,8 +7,8 @@ use std::{
 
 use http::{Request, Response};
 use palisade::{
-    client_ip::{ClientIpLayer, ClientIpSource, SchemeSource},
-    event::SecurityEvent,
+    client_ip::{ClientIpLayer, ClientIpSource, SchemeSource, TrustedProxies},
+    event::{SecurityEvent, Severity},
     ip_set::IpList,
 };
 use tower::{Layer, ServiceExt, service_fn};
@@ -88,6 +88,66 @@ async fn an_event_tells_why_a_header_was_not_used() {
         &send(layer(), "10.0.0.1", &[("x-forwarded-proto", b"bar")]).await,
         &["forwarded_header_malformed x-forwarded-proto 10.0.0.1"],
     );
+}
+
+/// Case J13: what any client can bring about, although every proxy does what it should, is no more than a trace.
+#[tokio::test]
+async fn what_a_client_causes_at_will_is_for_debugging() {
+    const LIST: &str = "x-forwarded-for";
+    let list: fn(TrustedProxies) -> ClientIpSource = ClientIpSource::XForwardedFor;
+    let elements: fn(TrustedProxies) -> ClientIpSource = ClientIpSource::Forwarded;
+    let single: fn(TrustedProxies) -> ClientIpSource =
+        |proxies| ClientIpSource::Header(http::HeaderName::from_static("x-real-ip"), proxies);
+    let long = "10.0.0.2,".repeat(1_000);
+    let many = "10.0.0.2,".repeat(33);
+    for (source, sent_by, lines, expected) in [
+        (
+            list,
+            "203.0.113.7",
+            vec![(LIST, "6.6.6.6")],
+            Severity::Debug,
+        ),
+        (list, "10.0.0.1", vec![(LIST, &*long)], Severity::Debug),
+        (list, "10.0.0.1", vec![(LIST, &*many)], Severity::Debug),
+        (
+            single,
+            "10.0.0.1",
+            vec![("x-real-ip", "6.6.6.6"), ("x-real-ip", "203.0.113.7")],
+            Severity::Debug,
+        ),
+        (
+            elements,
+            "10.0.0.1",
+            vec![("forwarded", r#"for="evil, for=203.0.113.7"#)],
+            Severity::Debug,
+        ),
+        // These are the proxy's fault.
+        (list, "10.0.0.1", vec![(LIST, "nonsense")], Severity::Warn),
+        (
+            elements,
+            "10.0.0.1",
+            vec![("forwarded", "for=unknown")],
+            Severity::Error,
+        ),
+    ] {
+        let severities = Arc::new(Mutex::new(Vec::new()));
+        let recorded = Arc::clone(&severities);
+        let layer = ClientIpLayer::new(source(proxies("10.0.0.0/8"))).with_sink(
+            move |event: &SecurityEvent<'_>| recorded.lock().unwrap().push(event.severity()),
+        );
+        let service = layer.layer(service_fn(async |_: Request<()>| {
+            Ok::<_, Infallible>(Response::new(()))
+        }));
+        let mut request = Request::new(());
+        let bytes: Vec<_> = lines
+            .iter()
+            .map(|(name, value)| (*name, value.as_bytes()))
+            .collect();
+        *request.headers_mut() = headers(&bytes);
+        request.extensions_mut().insert(peer(sent_by).unwrap());
+        let Ok(_) = service.oneshot(request).await;
+        assert_eq!(*severities.lock().unwrap(), [expected], "{lines:.60?}");
+    }
 }
 
 /// Case J13, with the flood control of the default sink.

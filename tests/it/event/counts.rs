@@ -10,8 +10,8 @@ use palisade::{
     enforce::EnforceLayer,
     event::{Action, EventSink, FloodControl, NullSink, SecurityEvent, SharedSink},
     metrics::{
-        CHECK_DURATION_SECONDS, DECISIONS_TOTAL, ENFORCED, EVENTS_SUPPRESSED_TOTAL, EVENTS_TOTAL,
-        SINK_ERRORS_TOTAL,
+        AUTH_TOTAL, CHECK_DURATION_SECONDS, CLIENT_IP_TOTAL, DECISIONS_TOTAL, ENFORCED,
+        EVENTS_SUPPRESSED_TOTAL, EVENTS_TOTAL, SINK_ERRORS_TOTAL,
     },
     policy::{Check, DryRun, Policy, PolicyLabel, Rejection, RequestHead},
     rate_limit::Quota,
@@ -112,6 +112,67 @@ fn l03_counters_stand_at_zero_before_any_event() {
         &scrape,
         &format!("{SINK_ERRORS_TOTAL}{{error=\"panic\"}} 0"),
     );
+}
+
+#[test]
+fn addresses_and_keys_are_counted_by_result() {
+    let scrape = recorded(|handle| {
+        let sink = SharedSink::new(NullSink);
+        for action in [
+            Action::ApiKeyAcceptedPrevious,
+            Action::ApiKeyRejected,
+            Action::ApiKeyRejected,
+            Action::ClientUnknown,
+            Action::ForwardedHeaderMalformed,
+            Action::ForwardedHeaderUntrusted,
+            Action::IpBlocked,
+        ] {
+            sink.record(&SecurityEvent::new(action, ""));
+        }
+        handle.render()
+    });
+    for (name, result, count) in [
+        (AUTH_TOTAL, "failure", 2),
+        (AUTH_TOTAL, "previous", 1),
+        (AUTH_TOTAL, "scope_missing", 0),
+        (CLIENT_IP_TOTAL, "malformed", 1),
+        (CLIENT_IP_TOTAL, "unknown", 1),
+        (CLIENT_IP_TOTAL, "untrusted_header", 1),
+    ] {
+        check(&scrape, &format!("{name}{{result=\"{result}\"}} {count}"));
+    }
+}
+
+#[cfg(feature = "secrets")]
+#[test]
+fn loads_of_secrets_are_counted_by_name_and_outcome() {
+    use palisade::{secret::SecretLoader, security::secret_events};
+
+    let scrape = recorded(|handle| {
+        let loader = SecretLoader::new()
+            .without_directories()
+            .with_environment(|name| (name == "DB_PASSWORD").then(|| "hunter2-SECRET".into()))
+            .with_observer(secret_events(NullSink));
+        assert!(loader.secret("DB_PASSWORD").text().is_ok());
+        assert!(loader.secret("MAIL_PASSWORD").text().is_err());
+        handle.render()
+    });
+    let loads = "palisade_secret_loads_total";
+    check(
+        &scrape,
+        &format!("{loads}{{secret=\"DB_PASSWORD\",outcome=\"success\"}} 1"),
+    );
+    check(
+        &scrape,
+        &format!("{loads}{{secret=\"MAIL_PASSWORD\",outcome=\"failure\"}} 1"),
+    );
+    let changed = "palisade_secret_last_change_timestamp_seconds{secret=";
+    assert!(
+        scrape.contains(&format!("{changed}\"DB_PASSWORD\"}} ")),
+        "{scrape}"
+    );
+    assert!(!scrape.contains(&format!("{changed}\"MAIL_PASSWORD\"}}")));
+    assert!(!scrape.contains("hunter2"));
 }
 
 #[test]

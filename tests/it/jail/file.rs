@@ -154,10 +154,15 @@ fn a_bad_file_is_an_event_and_not_a_crash() {
         assert_eq!(events[0].action(), Action::BanFileFailed);
         assert!(events[0].reason().contains("cannot be read"));
         assert_eq!(world.jail.counts().active(), 0);
-        // It is left for whoever wants to look at it, and the jail works.
-        assert_eq!(fs::read(&path).unwrap(), content);
+        // It is kept for whoever wants to look at it, out of the way of the next save, and the jail works.
+        let aside = directory.path().join("bans.corrupt");
+        assert!(events[0].reason().contains("bans.corrupt"));
+        assert!(!path.exists());
         world.fail(CLIENT, 5);
         world.check_banned(CLIENT, true);
+        world.jail.save().unwrap();
+        assert_eq!(fs::read(&aside).unwrap(), content);
+        assert_ne!(fs::read(&path).unwrap(), content);
     }
 }
 
