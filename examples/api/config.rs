@@ -177,9 +177,14 @@ impl Config {
             known.sort_unstable();
             let known: Vec<_> = known.iter().map(|it| format!("`{it}`")).collect();
             let known = known.join(", ");
-            return Err(format!("unknown section `{unknown}`, expected one of {known}"));
+            return Err(format!(
+                "unknown section `{unknown}`, expected one of {known}"
+            ));
         }
-        let own = OWN.iter().filter_map(|it| table.remove_entry(*it)).collect();
+        let own = OWN
+            .iter()
+            .filter_map(|it| table.remove_entry(*it))
+            .collect();
         let Own {
             server,
             tls,
@@ -300,16 +305,62 @@ mod tests {
         assert_eq!(config.security.rate_limit.quotas.len(), 2);
     }
 
+    /// The settings that are commented out, each in its section.
+    fn commented_out() -> Vec<String> {
+        let mut section = "";
+        let mut settings = Vec::new();
+        for line in DEFAULTS.lines() {
+            let comment = line.strip_prefix("# ");
+            let text = comment.unwrap_or(line);
+            if text.starts_with('[') && text.ends_with(']') {
+                section = text;
+            } else if comment.is_some() && text.split(' ').nth(1) == Some("=") {
+                settings.push(format!("{section}\n{text}"));
+            }
+        }
+        settings
+    }
+
     #[test]
     fn what_is_commented_out_in_the_documented_file_is_spelt_right() {
-        let uncommented: Vec<_> = DEFAULTS
-            .lines()
-            .map(|line| match line.strip_prefix("# ") {
-                Some(setting) if setting.split(' ').nth(1) == Some("=") => setting,
-                _ => line,
-            })
-            .collect();
-        load(&uncommented.join("\n"), &[]).unwrap();
+        let settings = commented_out();
+        assert!(settings.len() > 20, "{}", settings.len());
+        for setting in settings {
+            // What else the section needs.
+            let setting = match setting.strip_prefix("[in_flight]\n") {
+                Some(key) if !key.starts_with("limit") => format!("[in_flight]\nlimit = 1\n{key}"),
+                _ => setting,
+            };
+            if let Err(error) = load(&setting, &[]) {
+                panic!("{setting}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_key_of_the_schema_is_in_the_documented_file() {
+        let schema: serde_json::Value = serde_json::from_str(palisade::config::SCHEMA).unwrap();
+        let mut keys = Vec::new();
+        collect(&schema, &mut keys);
+        assert!(keys.len() > 100, "{}", keys.len());
+        for key in keys {
+            let is_there = [format!("{key} = "), format!("[{key}]")];
+            let is_there = is_there.iter().any(|it| DEFAULTS.contains(it.as_str()));
+            assert!(is_there, "palisade.toml says nothing of {key}");
+        }
+    }
+
+    fn collect(schema: &serde_json::Value, keys: &mut Vec<String>) {
+        match schema {
+            serde_json::Value::Array(items) => items.iter().for_each(|it| collect(it, keys)),
+            serde_json::Value::Object(members) => {
+                if let Some(properties) = members.get("properties").and_then(|it| it.as_object()) {
+                    keys.extend(properties.keys().cloned());
+                }
+                members.values().for_each(|it| collect(it, keys));
+            }
+            _ => {}
+        }
     }
 
     #[test]

@@ -99,16 +99,11 @@ impl ApiKeysConfig {
         if !self.required {
             return (builder, None);
         }
-        let keys = match given {
-            Some(keys) => Some(keys.clone()),
-            None => {
-                let request = loader.secret(self.secret.as_str());
-                faults.take(
-                    "api_keys.secret",
-                    ApiKeys::load(&request, self.format.get()),
-                )
-            }
-        };
+        let keys = given.cloned().or_else(|| {
+            let request = loader.secret(self.secret.as_str());
+            let keys = ApiKeys::load(&request, self.format.get());
+            faults.take("api_keys.secret", keys)
+        });
         let Some(keys) = keys else {
             return (builder, None);
         };

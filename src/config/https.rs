@@ -20,6 +20,10 @@ use crate::{
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "keys of a file, each with a name"
+)]
 pub struct HttpsConfig {
     /// What happens to requests over plain text; they pass if nothing is said.
     pub mode: Option<HttpsMode>,

@@ -108,6 +108,7 @@
 
 #[cfg(feature = "secrets")]
 pub(crate) mod api_keys;
+pub(crate) mod assemble;
 pub(crate) mod client_ip;
 pub(crate) mod error;
 pub(crate) mod events;
@@ -145,9 +146,9 @@ pub use self::{
     https::{HttpsConfig, HttpsMode},
     ip_filter::{HostBitsKind, IpFilterConfig, IpListConfig, ListKind, SubjectKind, UnknownKind},
     metrics::MetricsConfig,
-    reload::{Reloaded, Reloader},
+    reload::{Assembled, Reloaded, Reloader},
     response_headers::{HeaderPreset, ResponseHeadersConfig},
-    security::{Assembled, SCHEMA, SECTIONS, SecurityConfig},
+    security::{SCHEMA, SECTIONS, SecurityConfig},
     surroundings::Surroundings,
     value::{AnswerStatus, FieldName, FieldValue, Period, RefusalStatus, RequestMethod, Size},
 };

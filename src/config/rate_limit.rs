@@ -16,7 +16,7 @@ use crate::{
     },
     https::exempt::PathPattern,
     ip_set::set::IpSet,
-    policy::{dry_run::DryRun, head::RequestHead, receipt::Outcome},
+    policy::{dry_run::DryRun, head::RequestHead},
     rate_limit::{
         builder::RateLimitBuilder,
         policy::RateLimit,
@@ -421,37 +421,7 @@ impl LimitConfig {
             let paths = self.only_paths.clone();
             builder = builder.exempt(move |head| !takes(&paths, head));
         }
-        builder = match self.count {
-            CountKind::All => builder,
-            CountKind::Failures => builder.count_failures_only(),
-            CountKind::NotRefused => {
-                builder.uncount_if(|outcome| matches!(outcome, Outcome::Refused(_)))
-            }
-            CountKind::Successes => builder.count_successes_only(),
-        };
-        if self.settle_in_handler {
-            builder = builder.settle_in_handler();
-        }
-        if let Some(FieldsKind::Draft11) = self.fields {
-            builder = builder.standard_fields(StandardFields::Draft11);
-        }
-        builder = match self.legacy_fields {
-            None => builder,
-            Some(LegacyKind::Delta) => builder.legacy_fields(LegacyReset::Delta),
-            Some(LegacyKind::Epoch) => builder.legacy_fields(LegacyReset::Epoch),
-        };
-        if self.retry_after == Some(false) {
-            builder = builder.without_retry_after();
-        }
-        if let Some(Period(at_least)) = self.retry_after_at_least {
-            builder = builder.retry_after_at_least(at_least);
-        }
-        if let Some(Period(jitter)) = self.retry_jitter {
-            builder = builder.retry_jitter(jitter);
-        }
-        if let Some(status) = self.status {
-            builder = builder.status(status.0);
-        }
+        builder = self.add_answers(builder);
         if let Some(percent) = self.near_limit {
             if !(1..=100).contains(&percent) {
                 faults.add(format!("{path}.near_limit"), "must be from 1 to 100");
@@ -486,6 +456,40 @@ impl LimitConfig {
                 );
             }
         }
+    }
+
+    /// Adds what is about responses.
+    fn add_answers(&self, mut builder: RateLimitBuilder) -> RateLimitBuilder {
+        builder = match self.count {
+            CountKind::All => builder,
+            CountKind::Failures => builder.count_failures_only(),
+            CountKind::NotRefused => builder.uncount_refused(),
+            CountKind::Successes => builder.count_successes_only(),
+        };
+        if self.settle_in_handler {
+            builder = builder.settle_in_handler();
+        }
+        if let Some(FieldsKind::Draft11) = self.fields {
+            builder = builder.standard_fields(StandardFields::Draft11);
+        }
+        builder = match self.legacy_fields {
+            None => builder,
+            Some(LegacyKind::Delta) => builder.legacy_fields(LegacyReset::Delta),
+            Some(LegacyKind::Epoch) => builder.legacy_fields(LegacyReset::Epoch),
+        };
+        if self.retry_after == Some(false) {
+            builder = builder.without_retry_after();
+        }
+        if let Some(Period(at_least)) = self.retry_after_at_least {
+            builder = builder.retry_after_at_least(at_least);
+        }
+        if let Some(Period(jitter)) = self.retry_jitter {
+            builder = builder.retry_jitter(jitter);
+        }
+        if let Some(status) = self.status {
+            builder = builder.status(status.0);
+        }
+        builder
     }
 
     fn add_costs(&self, builder: RateLimitBuilder) -> RateLimitBuilder {

@@ -2,10 +2,10 @@
 
 use std::{fmt, io};
 
+#[cfg(feature = "secrets")]
+use crate::api_key::keys::ApiKeys;
 #[cfg(feature = "rate-limit")]
 use crate::config::rate_limit::LiveLimit;
-#[cfg(feature = "secrets")]
-use crate::{api_key::keys::ApiKeys, secret::pinned::Reload};
 use crate::{
     config::{
         error::{ConfigErrors, Faults},
@@ -19,22 +19,71 @@ use crate::{
         sink::{EventSink, NullSink, SharedSink},
     },
     ip_set::{file::IpListFile, watcher::IpListWatcher},
+    security::{builder::SecurityBuilder, layer::SecurityLayer},
 };
+
+impl SecurityConfig {
+    /// Builds the layer in the usual surroundings. Files of lists are read once; what shall be reloaded needs [`assemble`](Self::assemble).
+    ///
+    /// # Errors
+    ///
+    /// Says all that is wrong at once, by the path of each key: what contradicts itself, and files and secrets that cannot be read.
+    pub fn build(&self) -> Result<SecurityLayer, ConfigErrors> {
+        Ok(self.assemble(&Surroundings::new())?.builder.build())
+    }
+
+    /// Makes the builder, to which more can be added, and what reloads the configuration later.
+    ///
+    /// Nothing is started but the thread that `events.tick` asks for, where the surroundings have no sink.
+    ///
+    /// # Errors
+    ///
+    /// Fails where [`build`](Self::build) does.
+    pub fn assemble(&self, surroundings: &Surroundings) -> Result<Assembled, ConfigErrors> {
+        let made = self.make(surroundings, None)?;
+        let reloader = Reloader {
+            config: self.clone(),
+            sink: made.sink,
+            lists: made.lists,
+            files: made.files,
+            watcher: None,
+            #[cfg(feature = "rate-limit")]
+            limits: made.limits,
+            #[cfg(feature = "secrets")]
+            keys: made.keys,
+        };
+        Ok(Assembled {
+            builder: made.builder,
+            reloader,
+        })
+    }
+}
+
+/// What a configuration makes.
+#[derive(Debug)]
+#[must_use]
+#[non_exhaustive]
+pub struct Assembled {
+    /// The builder, with all that the configuration says.
+    pub builder: SecurityBuilder,
+    /// What reloads the configuration, once the layer is built.
+    pub reloader: Reloader,
+}
 
 /// Puts another configuration in the place of the one in force, as far as that goes without a restart.
 ///
 /// These can be reloaded: the entries of `ip_filter` and their files, the quotas of `rate_limit` and of its tiers, and API keys. All else needs a restart,
 /// and [`reload`](Self::reload) says so.
 pub struct Reloader {
-    pub(crate) config: SecurityConfig,
-    pub(crate) sink: SharedSink,
-    pub(crate) lists: InlineLists,
-    pub(crate) files: Vec<IpListFile>,
-    pub(crate) watcher: Option<IpListWatcher>,
+    config: SecurityConfig,
+    sink: SharedSink,
+    lists: InlineLists,
+    files: Vec<IpListFile>,
+    watcher: Option<IpListWatcher>,
     #[cfg(feature = "rate-limit")]
-    pub(crate) limits: Vec<LiveLimit>,
+    limits: Vec<LiveLimit>,
     #[cfg(feature = "secrets")]
-    pub(crate) keys: Option<ApiKeys>,
+    keys: Option<ApiKeys>,
 }
 
 /// What a reload has done.
@@ -119,7 +168,7 @@ impl Reloader {
         #[cfg(feature = "secrets")]
         if let Some(keys) = &self.keys {
             // The loader's observer is told of failures, and the old keys stay.
-            let _: Result<Reload, _> = keys.reload();
+            let _ = keys.reload();
         }
     }
 
@@ -171,7 +220,7 @@ impl Reloader {
             None => surroundings,
         };
         let files = Some(ListFiles::pretending());
-        config.assemble_with(&surroundings, files).map(drop)
+        config.make(&surroundings, files).map(drop)
     }
 
     /// Returns the sections that have changed in what cannot be reloaded.

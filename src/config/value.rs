@@ -43,7 +43,13 @@ pub struct Size(pub u64);
 /// Writes what it is read from.
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", ByteSize::b(self.0))
+        // Exact, which the rounded text of other writers is not.
+        let units = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
+        let fits = |shift: &u32| self.0 != 0 && self.0.trailing_zeros() >= *shift;
+        match units.iter().find(|(_, shift)| fits(shift)) {
+            Some((unit, shift)) => write!(f, "{} {unit}", self.0 >> shift),
+            None => write!(f, "{} B", self.0),
+        }
     }
 }
 

@@ -149,6 +149,9 @@ impl Policy for IpAllowlist {
     }
 
     fn peek(&self, request: &RequestHead<'_>) -> Option<Peek> {
+        if self.idle_while_empty && self.list.is_empty() {
+            return Some(Peek::admit("the list is empty, and not in force"));
+        }
         match self.check(request) {
             // It decides by the list alone.
             Check::Ready(Decision::Reject(rejection)) => Some(Peek::reject(rejection)),

@@ -8,17 +8,32 @@ use crate::{
 };
 
 /// The words for the sets that every address plan knows.
-const PRESETS: &[(&str, fn() -> IpSet)] = &[
-    ("any", IpSet::any),
-    ("any_ipv4", IpSet::any_ipv4),
-    ("any_ipv6", IpSet::any_ipv6),
-    ("carrier_shared", IpSet::carrier_shared),
-    ("documentation", IpSet::documentation),
-    ("link_local", IpSet::link_local),
-    ("loopback", IpSet::loopback),
-    ("multicast", IpSet::multicast),
-    ("private", IpSet::private),
+const PRESETS: &[&str] = &[
+    "any",
+    "any_ipv4",
+    "any_ipv6",
+    "carrier_shared",
+    "documentation",
+    "link_local",
+    "loopback",
+    "multicast",
+    "private",
 ];
+
+fn preset(word: &str) -> Option<IpSet> {
+    Some(match word {
+        "any" => IpSet::any(),
+        "any_ipv4" => IpSet::any_ipv4(),
+        "any_ipv6" => IpSet::any_ipv6(),
+        "carrier_shared" => IpSet::carrier_shared(),
+        "documentation" => IpSet::documentation(),
+        "link_local" => IpSet::link_local(),
+        "loopback" => IpSet::loopback(),
+        "multicast" => IpSet::multicast(),
+        "private" => IpSet::private(),
+        _ => return None,
+    })
+}
 
 /// Reads a list of addresses, networks and words such as `private`, or one text with commas between them. An empty list is the empty set.
 ///
@@ -27,14 +42,13 @@ impl<'de> Deserialize<'de> for IpSet {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut set = Self::builder();
         for word in words(deserializer, "addresses and networks")? {
-            set = match PRESETS.iter().find(|(name, _)| *name == word) {
-                Some((_, preset)) => set.set(&preset()),
+            set = match preset(&word) {
+                Some(preset) => set.set(&preset),
                 None => set.entry(&word).map_err(|error| {
-                    let allowed: Vec<_> = PRESETS.iter().map(|it| it.0).collect();
+                    let error = in_full(&error);
+                    let words = PRESETS.join(", ");
                     D::Error::custom(format_args!(
-                        "{word:?}: {}; expected an address, a network as \"10.0.0.0/8\", or one of {}",
-                        in_full(&error),
-                        allowed.join(", ")
+                        "{word:?}: {error}; expected an address, a network as \"10.0.0.0/8\", or one of {words}"
                     ))
                 })?,
             };

@@ -37,7 +37,7 @@ impl<'de> Visitor<'de> for QuotaVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Quota, A::Error> {
         let named = Named::deserialize(MapAccessDeserializer::new(map))?;
-        let mut quota: Quota = self.visit_str(&named.quota)?;
+        let mut quota: Quota = self.visit_str::<A::Error>(&named.quota)?;
         if let Some(name) = named.name {
             quota = quota
                 .try_with_name(name)

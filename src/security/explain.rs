@@ -146,7 +146,7 @@ impl fmt::Display for Explanation {
             write!(f, "\n{gate}")?;
         }
         let end = if let Some(gate) = self.refused_by() {
-            let status = gate.status.map_or("an error", |it| it.as_str()).to_owned();
+            let status = gate.status.map_or(0, |it| it.as_u16());
             format!("refused with {status} by {}", gate.label.layer())
         } else if self.is_admitted() {
             "admitted".to_owned()

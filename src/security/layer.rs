@@ -86,7 +86,6 @@ impl<R> SecurityLayer<R> {
     /// println!("{refused}");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    #[must_use]
     pub fn explain(&self, request: &Parts) -> Explanation {
         let mut parts = request.clone();
         self.client_ip.resolve_silently(&mut parts);

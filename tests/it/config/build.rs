@@ -210,13 +210,13 @@ async fn requests_in_flight_are_limited() {
         let peer = PeerAddr::from(PEER.parse::<SocketAddr>().unwrap());
         Request::get("/").extension(peer).body(()).unwrap()
     };
-    let (hold, held) = tokio::sync::oneshot::channel::<()>();
-    let held = Arc::new(tokio::sync::Mutex::new(Some(held)));
+    let (open, gate) = tokio::sync::oneshot::channel::<()>();
+    let gate = Arc::new(tokio::sync::Mutex::new(Some(gate)));
     let service = layer.layer(service_fn(move |_: Request<()>| {
-        let held = Arc::clone(&held);
+        let gate = Arc::clone(&gate);
         async move {
-            if let Some(held) = held.lock().await.take() {
-                let _ = held.await;
+            if let Some(gate) = gate.lock().await.take() {
+                let _ = gate.await;
             }
             Ok::<_, Infallible>(Response::new(String::new()))
         }
@@ -241,7 +241,7 @@ async fn requests_in_flight_are_limited() {
         service.clone().oneshot(request()).await.unwrap().status(),
         503
     );
-    hold.send(()).unwrap();
+    open.send(()).unwrap();
     assert_eq!(first.await.unwrap().unwrap().status(), 200);
     assert_eq!(service.oneshot(request()).await.unwrap().status(), 200);
 }

@@ -25,9 +25,8 @@ fn check_build(toml: &str, expected: &[(&str, &str)]) {
         .without_directories()
         .with_environment(|_| None);
     let surroundings = Surroundings::new().with_secrets(secrets);
-    let errors = match config.assemble(&surroundings) {
-        Ok(_) => panic!("{toml:?} was built"),
-        Err(errors) => errors,
+    let Err(errors) = config.assemble(&surroundings) else {
+        panic!("{toml:?} was built")
     };
     let found: Vec<_> = errors.iter().collect();
     assert_eq!(found.len(), expected.len(), "{errors}");
@@ -206,6 +205,10 @@ fn contradictions_are_told_all_at_once() {
         &with("[ip_filter]\ndeny_file = \"/nonexistent\""),
         &[("ip_filter.deny_file", "/nonexistent")],
     );
+}
+
+#[test]
+fn contradictions_of_limits_and_bans_are_told() {
     check_build(
         &with("[rate_limit]\nquotas = [\"10/second\", \"5/hour\"]"),
         &[("rate_limit.quotas", "could never be reached")],

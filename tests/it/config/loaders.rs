@@ -138,11 +138,11 @@ fn what_is_not_said_is_the_default() {
     let smallest = parse("[client_ip]\nsource = \"peer\"").unwrap();
     assert_eq!(smallest, SecurityConfig::new(SourceKind::Peer));
     // A section that is there and says nothing changes nothing.
-    let sections: String = palisade::config::SECTIONS
+    let sections = palisade::config::SECTIONS
         .iter()
-        .filter(|it| !["client_ip", "in_flight"].contains(it))
-        .map(|section| format!("[{section}]\n"))
-        .collect();
+        .filter(|it| !["client_ip", "in_flight"].contains(it));
+    let sections: Vec<_> = sections.map(|section| format!("[{section}]")).collect();
+    let sections = sections.join("\n");
     let empty = parse(&format!("[client_ip]\nsource = \"peer\"\n{sections}")).unwrap();
     assert_eq!(empty, smallest);
 }

@@ -70,9 +70,9 @@ fn lists_and_quotas_are_replaced() {
 
     let new =
         with("[rate_limit]\nquotas = [\"5/minute\"]\n[ip_filter]\ndeny = [\"198.51.100.0/24\"]");
-    let reloaded = reloader.reload(parse(&new).unwrap()).unwrap();
-    assert_eq!(reloaded.changed, ["ip_filter.deny", "rate_limit"]);
-    assert!(reloaded.restart.is_empty());
+    let done = reloader.reload(parse(&new).unwrap()).unwrap();
+    assert_eq!(done.changed, ["ip_filter.deny", "rate_limit"]);
+    assert!(done.restart.is_empty());
     assert_eq!(
         refused_by(&layer, "198.51.100.1").as_deref(),
         Some("denied")
@@ -144,8 +144,8 @@ fn what_needs_a_restart_is_told() {
     let (_, mut reloader, _) = start(&with(""));
     let new = with("[jail]\nenabled = true\n[ip_filter]\ndeny = [\"198.51.100.0/24\"]");
     for _ in 0..2 {
-        let reloaded = reloader.reload(parse(&new).unwrap()).unwrap();
-        assert_eq!(reloaded.restart, ["jail"]);
+        let done = reloader.reload(parse(&new).unwrap()).unwrap();
+        assert_eq!(done.restart, ["jail"]);
     }
 }
 

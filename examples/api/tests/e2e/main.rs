@@ -10,6 +10,7 @@
 
 mod admin;
 mod browser;
+mod config;
 mod misconfiguration;
 mod nginx;
 mod protection;

@@ -92,7 +92,13 @@ pub(crate) struct Api {
 impl Api {
     /// Starts the example on a free port.
     pub(crate) async fn start(environment: &[(&str, &str)]) -> Self {
+        Self::start_with(&[], environment).await
+    }
+
+    /// Starts the example on a free port, with arguments.
+    pub(crate) async fn start_with(args: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut child = command()
+            .args(args)
             .env("API__SERVER__LISTEN", "127.0.0.1:0")
             .env("API__LOG__FORMAT", "json")
             .env("API__API_KEYS__REQUIRED", "false")
