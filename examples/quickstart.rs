@@ -1,6 +1,8 @@
 //! The README's quick start, running: one layer around an axum router.
 //!
-//! `cargo run --example quickstart --features axum`, then `curl -i http://127.0.0.1:3000/` a few times: the third within a minute gets 429.
+//! ```sh
+//! cargo run --example quickstart --features axum [PORT]
+//! ```
 
 use std::net::SocketAddr;
 
@@ -17,8 +19,16 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .route("/", get(|| async { "hello\n" }))
         .layer(security);
 
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
-    println!("try: curl -i http://{}/", listener.local_addr()?);
+    let port = std::env::args().nth(1).map_or(Ok(0), |it| it.parse())?;
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;
+    let url = format!("http://{}", listener.local_addr()?);
+    println!(
+        "Try:
+  curl -i {url}/    # 200
+  curl -i {url}/    # 200
+  curl -i {url}/    # 429, with Retry-After"
+    );
+
     let service = app.into_make_service_with_connect_info::<SocketAddr>();
     axum::serve(listener, service).await?;
     Ok(())

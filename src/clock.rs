@@ -1,6 +1,25 @@
 //! The one place that reads a clock.
 //!
 //! Everything in the crate that depends on time is given its time by a [`Clock`], so that a test can move it by hand.
+//!
+//! # Example
+//!
+//! A request that is refused, and let in a minute later, in no time:
+//!
+#![cfg_attr(feature = "rate-limit", doc = "```")]
+#![cfg_attr(not(feature = "rate-limit"), doc = "```ignore")]
+//! use std::time::Duration;
+//! use palisade::{clock::ManualClock, rate_limit::{Quota, RateLimiter}};
+//!
+//! let clock = ManualClock::new();
+//! let limiter = RateLimiter::builder(Quota::per_minute(1)).clock(clock.clone()).build()?;
+//! assert!(limiter.check("alice", 1).is_admitted());
+//! assert!(!limiter.check("alice", 1).is_admitted());
+//!
+//! clock.advance(Duration::from_secs(60));
+//! assert!(limiter.check("alice", 1).is_admitted());
+//! # Ok::<(), palisade::rate_limit::RateLimitError>(())
+//! ```
 
 use std::{
     fmt,

@@ -33,12 +33,45 @@
 //!   [`EnforceLayer`](enforce::EnforceLayer) carries it out.
 //! - [`event`] tells what was refused, whom, and why; [`metrics`] counts it; [`respond`] is how a refusal looks.
 //!
-//! Every part is also a layer of its own, for axum, `ServiceBuilder`, hyper and tonic, with any body and any error type.
+//! # Each part alone
+//!
+//! Every part is also a layer of its own, for axum, `ServiceBuilder`, hyper and tonic, with any body and any error type. State lives in the
+//! layer: make it once, and clone it.
+//!
+#![cfg_attr(feature = "rate-limit", doc = "```")]
+#![cfg_attr(not(feature = "rate-limit"), doc = "```ignore")]
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::{convert::Infallible, net::SocketAddr};
+//! use http::{Request, Response};
+//! use palisade::{client_ip::PeerAddr, rate_limit::{Quota, RateLimitLayer}};
+//! use tower::{ServiceBuilder, ServiceExt, service_fn};
+//!
+//! let service = ServiceBuilder::new()
+//!     .layer(RateLimitLayer::new(Quota::per_minute(1)))
+//!     .service(service_fn(|_: Request<()>| async { Ok::<_, Infallible>(Response::new(String::from("hello"))) }));
+//!
+//! for expected in [200, 429] {
+//!     let peer: SocketAddr = "203.0.113.7:50000".parse()?;
+//!     let request = Request::get("/").extension(PeerAddr::from(peer)).body(())?;
+//!     assert_eq!(service.clone().oneshot(request).await?.status(), expected);
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! axum and tonic hand the peer over by themselves (features `axum` and `tonic`); with plain hyper the loop that accepts inserts a
+//! [`PeerAddr`](client_ip::PeerAddr). tonic's body needs [`StatusOnly`](respond::StatusOnly) as responder, and turns refusals into a `grpc-status`.
+//!
+//! # Guide
+//!
+//! The [`guide`] has a page for each choice: [the client's address](guide::client_address), [quotas](guide::quotas), [HTTPS](guide::https),
+//! [secrets](guide::secrets), [events](guide::events), [bans](guide::bans), [several instances](guide::instances),
+//! [deployment](guide::deployment); the [threat model](guide::threat_model), [troubleshooting](guide::troubleshooting),
+//! [migration](guide::migration) from other crates and servers, and a [comparison](guide::comparison) with them.
 //!
 //! # What it does not do
 //!
 //! It is no web application firewall (it looks at no bodies), no user management, and no protection from floods that fill the network
-//! before a request is read.
+//! before a request is read. The [whole list](guide::limits) says who does.
 //!
 //! # Crate features
 //!
@@ -53,6 +86,8 @@
 //! | `privacy` | | [keyed addresses](event::AddressPrivacy) in events |
 //! | `proxy-protocol` | | [`proxy_protocol`] |
 //! | `rate-limit` | yes | [`rate_limit`]: governor's arithmetic |
+//! | `redis` | | [`shared_store`]: limits and bans that instances share through Redis or Valkey |
+//! | `redis-tls` | | TLS to that store, by rustls |
 //! | `schema` | | the JSON schema of [`config`], by schemars |
 //! | `secrets` | | [`secret`] and [`api_key`] |
 //! | `serde` | | [`config`]: the facade from TOML, JSON, YAML or whatever else serde reads |
@@ -71,7 +106,7 @@
 //! | 2 | [`event`] |
 //! | 3 | [`ip_set`] |
 //! | 4 | [`client_ip`]; [`secret`], which knows none of the others but the clock |
-//! | 5 | [`policy`]: policy, decision, rejection, receipt, composition |
+//! | 5 | [`policy`]: policy, decision, rejection, receipt, composition; `shared_store`: the connection to Redis |
 //! | 6 | [`respond`] |
 //! | 7 | [`enforce`]: the one gate service of the crate |
 //! | 8 | [`api_key`], [`host`], [`ip_filter`], [`jail`], [`proxy_protocol`], [`rate_limit`], [`response_headers`] |
@@ -99,6 +134,19 @@ pub mod enforce;
 pub mod event;
 #[cfg(feature = "serde")]
 mod from_text;
+// Pages of text: nothing of it is compiled. Its examples need all features.
+#[cfg(any(
+    all(doc, not(doctest)),
+    all(
+        doctest,
+        feature = "axum",
+        feature = "flood-control",
+        feature = "jail",
+        feature = "rate-limit",
+        feature = "secrets"
+    )
+))]
+pub mod guide;
 pub mod host;
 pub mod https;
 #[cfg(feature = "in-flight")]
@@ -118,6 +166,8 @@ pub mod response_headers;
 #[cfg(feature = "secrets")]
 pub mod secret;
 pub mod security;
+#[cfg(feature = "redis")]
+pub mod shared_store;
 
 pub use self::security::SecurityLayer;
 

@@ -26,8 +26,12 @@
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use std::convert::Infallible;
 //! use http::{Request, Response, header};
-//! use palisade::response_headers::{ResponseHeaders, ResponseHeadersLayer};
-//! use tower::{Layer, ServiceExt, service_fn};
+//! use palisade::{
+//!     event::NullSink,
+//!     host::AllowedHostsLayer,
+//!     response_headers::{ResponseHeaders, ResponseHeadersLayer},
+//! };
+//! use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 //!
 //! let app = service_fn(|_: Request<()>| async {
 //!     let response = Response::builder().header("server", "secret/1.2.3").header("cache-control", "max-age=60");
@@ -42,6 +46,16 @@
 //! assert_eq!(response.headers()["cache-control"], "max-age=60");
 //! assert!(!response.headers().contains_key("referrer-policy"));
 //! assert!(!response.headers().contains_key("server"));
+//!
+//! // A refusal further in bears them, too.
+//! let refused = ServiceBuilder::new()
+//!     .layer(ResponseHeadersLayer::new(ResponseHeaders::api()))
+//!     .layer(AllowedHostsLayer::new("api.example.com".parse()?).with_sink(NullSink))
+//!     .service(app)
+//!     .oneshot(Request::get("/").header("host", "evil.example").body(())?)
+//!     .await?;
+//! assert_eq!(refused.status(), 421);
+//! assert_eq!(refused.headers()["x-content-type-options"], "nosniff");
 //! # Ok(()) }
 //! ```
 
@@ -193,6 +207,10 @@ impl ResponseHeaders {
         self
     }
 
+    fn does_something(&self) -> bool {
+        !self.fields.is_empty() || !self.removed.is_empty()
+    }
+
     fn apply(&self, status: StatusCode, headers: &mut HeaderMap) {
         // The fields of a 101 belong to the protocol that is switched to.
         if status == StatusCode::SWITCHING_PROTOCOLS {
@@ -272,7 +290,10 @@ where
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         SetResponseHeadersFuture {
             future: self.inner.call(request),
-            headers: Arc::clone(&self.headers),
+            headers: self
+                .headers
+                .does_something()
+                .then(|| Arc::clone(&self.headers)),
         }
     }
 }
@@ -282,7 +303,7 @@ pin_project! {
     pub struct SetResponseHeadersFuture<F> {
         #[pin]
         future: F,
-        headers: Arc<ResponseHeaders>,
+        headers: Option<Arc<ResponseHeaders>>,
     }
 }
 
@@ -295,9 +316,9 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let mut result = ready!(this.future.poll(cx));
-        if let Ok(response) = &mut result {
+        if let (Some(list), Ok(response)) = (this.headers, &mut result) {
             let status = response.status();
-            this.headers.apply(status, response.headers_mut());
+            list.apply(status, response.headers_mut());
         }
         Poll::Ready(result)
     }

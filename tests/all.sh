@@ -3,7 +3,11 @@
 #
 #   tests/all.sh           everything
 #   tests/all.sh --quick   the cargo tests alone, with all features
-#   tests/all.sh --fuzz    every fuzz target for a minute; needs the nightly toolchain, and installs cargo-fuzz if it is missing
+#   tests/all.sh --long    everything, then what takes long: every pair of features, the oldest dependencies, the public interface, the seeds of
+#                          the fuzz targets under the sanitizer, and a soak of two minutes (PALISADE_SOAK=600 makes it ten)
+#   tests/all.sh --fuzz    every fuzz target for a minute (FUZZ_SECONDS=600 makes it ten), beginning with tests/fuzz/seeds
+#
+# The last two need the nightly toolchain for some of it, and install cargo-fuzz, cargo-hack and cargo-public-api if they are missing.
 #
 # It wants a Debian machine with Rust. As root it installs the Debian packages it misses; otherwise it names them and stops.
 set -euo pipefail
@@ -11,16 +15,18 @@ cd "$(dirname "$0")/.."
 
 quick=false
 fuzz=false
+long=false
 for arg in "$@"; do
   case "$arg" in
     --fuzz) fuzz=true ;;
+    --long) long=true ;;
     --quick) quick=true ;;
-    *) echo "tests/all.sh: unknown option $arg: allowed are --fuzz, --quick" >&2; exit 2 ;;
+    *) echo "tests/all.sh: unknown option $arg: allowed are --fuzz, --long, --quick" >&2; exit 2 ;;
   esac
 done
 
 # Commands the tests call, and the Debian package each comes from.
-needed=(cc:gcc chromedriver:chromium-driver chromium:chromium fail2ban-client:fail2ban jq:jq nginx:nginx-light pkg-config:pkg-config promtool:prometheus rsyslogd:rsyslog valgrind:valgrind)
+needed=(cc:gcc chromedriver:chromium-driver chromium:chromium codespell:codespell curl:curl fail2ban-client:fail2ban faketime:faketime jq:jq nginx:nginx-light pkg-config:pkg-config promtool:prometheus redis-server:redis-server rsyslogd:rsyslog valgrind:valgrind)
 
 say() { printf '\n== %s\n' "$*"; }
 
@@ -79,15 +85,22 @@ check_readme() {
   echo "$none and $default crates, as it says"
 }
 
-install_needed
-
-if $fuzz; then
+# Runs every fuzz target, with these options. What is found new goes to tests/fuzz/corpus, which is not committed.
+fuzz() {
   command -v cargo-fuzz >/dev/null || cargo install --quiet --locked cargo-fuzz
+  local target
   for target in tests/fuzz/fuzz_targets/*.rs; do
     target=$(basename "$target" .rs)
     say "fuzzing $target"
-    cargo +nightly fuzz run --fuzz-dir tests/fuzz "$target" -- -max_total_time=60 -max_len=4096 -print_final_stats=1
+    mkdir -p "tests/fuzz/corpus/$target"
+    cargo +nightly fuzz run --fuzz-dir tests/fuzz "$target" "tests/fuzz/corpus/$target" "tests/fuzz/seeds/$target" -- -max_len=4096 "$@"
   done
+}
+
+install_needed
+
+if $fuzz; then
+  fuzz -max_total_time="${FUZZ_SECONDS:-60}" -print_final_stats=1
   exit
 fi
 
@@ -114,6 +127,12 @@ check_rust_version
 say "the README's numbers"
 check_readme
 
+say "what would be published"
+tests/package.sh
+
+say "spelling and links"
+tests/text.sh
+
 say "tests, all features"
 cargo test --workspace --all-features
 say "tests, default features"
@@ -135,6 +154,9 @@ say "examples and benches build"
 cargo build --workspace --examples --all-features
 cargo bench --workspace --all-features --no-run
 
+say "instructions per request"
+tests/instructions.sh
+
 # Dev-dependencies bring features along that users do not have: the library must build without them.
 say "the library alone, each feature"
 for feature in $(features); do
@@ -145,5 +167,22 @@ cargo check --quiet -p palisade --lib --all-features
 
 say "the container"
 tests/container/run.sh
+
+if $long; then
+  say "the library alone, each pair of features"
+  command -v cargo-hack >/dev/null || cargo install --quiet --locked cargo-hack
+  cargo hack check --quiet -p palisade --lib --feature-powerset --depth 2 --exclude-features default
+  say "the oldest dependencies"
+  tests/minimal_versions.sh
+  say "the public interface"
+  tests/public_api.sh
+  if cargo +nightly --version >/dev/null 2>&1; then
+    fuzz -runs=0
+  else
+    echo "SKIPPED: no nightly toolchain, so the fuzz targets were NOT built; their checks ran over their seeds in the tests above"
+  fi
+  say "soak"
+  PALISADE_SOAK=${PALISADE_SOAK:-120} cargo test -p palisade-example-api --test e2e good_and_bad_clients_together -- --nocapture
+fi
 
 say "everything passed"

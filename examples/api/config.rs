@@ -22,7 +22,7 @@ const PREFIX: &str = "API__";
 const DEFAULTS: &str = include_str!("palisade.toml");
 
 /// The sections of the server, beside those of the protection.
-const OWN: &[&str] = &["admin", "log", "server", "tls"];
+const OWN: &[&str] = &["admin", "log", "redis", "server", "tls"];
 
 /// All settings.
 #[derive(Clone, Debug)]
@@ -30,6 +30,7 @@ pub(crate) struct Config {
     pub(crate) server: Server,
     pub(crate) tls: Tls,
     pub(crate) log: Log,
+    pub(crate) redis: Redis,
     pub(crate) admin: Admin,
     pub(crate) security: SecurityConfig,
 }
@@ -40,6 +41,7 @@ struct Own {
     server: Server,
     tls: Tls,
     log: Log,
+    redis: Redis,
     admin: Admin,
 }
 
@@ -108,6 +110,37 @@ pub(crate) struct Tls {
     /// How often the files are looked at for a new certificate.
     #[serde(with = "humantime_serde")]
     pub(crate) reload: Duration,
+}
+
+/// The store in which instances share limits and bans. The password and the key of the hash are the secrets `REDIS_PASSWORD` and
+/// `REDIS_HASH_KEY`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Redis {
+    /// The address. None: each instance counts by itself.
+    #[serde(default)]
+    pub(crate) url: Option<String>,
+    /// The user of the store's ACL.
+    #[serde(default)]
+    pub(crate) username: Option<String>,
+    /// How long a decision may take.
+    #[serde(with = "humantime_serde")]
+    pub(crate) deadline: Duration,
+    /// What becomes of requests while the store is away.
+    pub(crate) on_failure: OnFailure,
+    /// By how many instances quotas are divided then.
+    pub(crate) expected_instances: u32,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum OnFailure {
+    /// They pass, uncounted.
+    Allow,
+    /// They are refused with 503.
+    Deny,
+    /// Each instance counts by itself, with its share of the quotas.
+    Fallback,
 }
 
 /// The listener for metrics and administration.
@@ -189,12 +222,14 @@ impl Config {
             server,
             tls,
             log,
+            redis,
             admin,
         } = read(own)?;
         Ok(Self {
             server,
             tls,
             log,
+            redis,
             admin,
             security: read(table)?,
         })

@@ -7,6 +7,7 @@ mod args;
 mod config;
 mod explain;
 mod health;
+mod idle;
 mod logs;
 mod notes;
 mod protection;

@@ -17,9 +17,14 @@ use palisade::{
     ip_set::IpSet,
     secret::{ExposeSecret as _, SecretErrorKind, SecretLoader, SecretNotice},
     security::secret_events,
+    shared_store::{OnStoreFailure, RedisStore},
 };
 
-use crate::{admin, config::Config, tls::Tls};
+use crate::{
+    admin,
+    config::{Config, OnFailure},
+    tls::Tls,
+};
 
 /// The layer, what can be reloaded, and a line about each part.
 #[derive(Debug)]
@@ -56,6 +61,14 @@ pub(crate) fn assemble(config: &Config, sink: SharedSink) -> Result<Protection, 
     let tls = tls(config)?;
     let security = completed(&config.security, tls.is_some());
     let mut surroundings = Surroundings::new().with_sink(sink.clone());
+    if let Some(store) = store(config, &sink)? {
+        let on_failure = match config.redis.on_failure {
+            OnFailure::Allow => OnStoreFailure::Allow,
+            OnFailure::Deny => OnStoreFailure::Deny,
+            OnFailure::Fallback => OnStoreFailure::Fallback,
+        };
+        surroundings = surroundings.with_store(&store, "api", on_failure);
+    }
     let mut made_key = None;
     if security.api_keys.required {
         let (keys, made) = keys(config, &security, sink)?;
@@ -160,6 +173,12 @@ fn summary(config: &Config, security: &SecurityConfig) -> Vec<String> {
             in_flight.limit
         ));
     }
+    if config.redis.url.is_some() {
+        lines.push(format!(
+            "shared with other instances: limits and bans; while the store is away: {:?}",
+            config.redis.on_failure
+        ));
+    }
     lines.push(if security.api_keys.required {
         "API keys: needed".into()
     } else {
@@ -197,6 +216,36 @@ fn tls(config: &Config) -> Result<Option<Tls>, String> {
         (None, _) => Err("tls.certificate: is needed beside the other settings of [tls]".into()),
         (Some(_), None) => Err("tls.key: is needed beside tls.certificate".into()),
     }
+}
+
+/// Makes the store that instances share. It is connected to when it is needed; one that is away is no error.
+fn store(config: &Config, sink: &SharedSink) -> Result<Option<RedisStore>, String> {
+    let redis = &config.redis;
+    let Some(url) = &redis.url else {
+        return Ok(None);
+    };
+    let loader = SecretLoader::new().with_observer(secret_events(sink.clone()));
+    let hash_key = loader
+        .secret("REDIS_HASH_KEY")
+        .entry("redis_hash_key")
+        .text()
+        .map_err(|error| format!("redis.url: {error}; make one with `openssl rand -hex 32`"))?;
+    let mut builder = RedisStore::builder(url, hash_key)
+        .deadline(redis.deadline)
+        .expected_instances(redis.expected_instances)
+        .sink(sink.clone());
+    if let Some(username) = &redis.username {
+        builder = builder.username(username);
+    }
+    let password = loader.secret("REDIS_PASSWORD").entry("redis_password");
+    if let Some(password) = password
+        .optional_text()
+        .map_err(|error| error.to_string())?
+    {
+        builder = builder.password(password);
+    }
+    let store = builder.build().map_err(|error| format!("redis: {error}"))?;
+    Ok(Some(store))
 }
 
 /// Loads the API keys; makes one where there is none and nobody but this machine can come.

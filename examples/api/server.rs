@@ -34,6 +34,7 @@ use crate::{
     Failure,
     admin::{self, EventFeed},
     config::{Config, Server},
+    idle::Idle,
     protection::{self, Protection},
     routes::{self, Ready},
     tls::Tls,
@@ -41,6 +42,12 @@ use crate::{
 
 /// How many connections the listener for administration takes, whatever the others have.
 const ADMIN_CONNECTIONS: usize = 32;
+
+/// How long nothing may go over a connection, in times of what a request may take.
+const IDLE_REQUESTS: u32 = 3;
+
+/// The stream of events of the listener for administration says something every 15 seconds.
+const ADMIN_IDLE: Duration = Duration::from_secs(60);
 
 /// How often bans are written to their file, and old ones forgotten.
 const JAIL_PAUSE: Duration = Duration::from_secs(10);
@@ -75,13 +82,16 @@ pub(crate) async fn serve(
     let graceful = Arc::new(GracefulShutdown::new());
     let (stop, stopped) = watch::channel(false);
     let room = Arc::new(Semaphore::new(config.server.max_connections));
-    let listen = |socket, tls, app, room| {
+    let idle = config.server.request_timeout.saturating_mul(IDLE_REQUESTS);
+    let listen = |socket, tls, app, room, idle| {
         let listener = Listener {
             socket,
             tls,
             app,
             room,
             builder: Arc::clone(&builder),
+            first: config.server.header_read_timeout,
+            idle,
         };
         tokio::spawn(listener.run(stopped.clone(), Arc::clone(&graceful)));
     };
@@ -93,12 +103,13 @@ pub(crate) async fn serve(
             None,
             app,
             Arc::new(Semaphore::new(ADMIN_CONNECTIONS)),
+            idle.max(ADMIN_IDLE),
         );
     }
     if let Some(plain) = plain {
-        listen(plain, None, app.clone(), Arc::clone(&room));
+        listen(plain, None, app.clone(), Arc::clone(&room), idle);
     }
-    listen(main, protection.tls.clone(), app, room);
+    listen(main, protection.tls.clone(), app, room, idle);
     drop(stopped);
 
     while signals.next().await == Order::Reload {
@@ -225,6 +236,10 @@ struct Listener {
     /// A permit for each connection that may be open.
     room: Arc<Semaphore>,
     builder: Arc<Builder<TokioExecutor>>,
+    /// How long a client may take until it is known which HTTP it speaks. To hyper's timeouts a connection is nothing before that.
+    first: Duration,
+    /// How long nothing may go over a connection.
+    idle: Duration,
 }
 
 impl Listener {
@@ -291,6 +306,7 @@ impl Listener {
             }
             request
         });
+        let io = Idle::new(io, self.first, self.idle);
         let connection = self
             .builder
             .serve_connection(TokioIo::new(io), TowerToHyperService::new(service))

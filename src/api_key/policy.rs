@@ -227,14 +227,14 @@ impl Policy for RequireScope {
     }
 
     fn check(&self, request: &RequestHead<'_>) -> Check {
-        match ApiKeyIdentity::of(request.parts()) {
+        match request.extensions().get::<ApiKeyIdentity>() {
             Some(identity) if identity.has_scope(&self.scope) => Check::admit(),
             _ => Check::reject(scope_missing(&self.scope, "api", &self.name)),
         }
     }
 
     fn peek(&self, request: &RequestHead<'_>) -> Option<Peek> {
-        Some(match ApiKeyIdentity::of(request.parts()) {
+        Some(match request.extensions().get::<ApiKeyIdentity>() {
             Some(identity) if identity.has_scope(&self.scope) => {
                 Peek::admit(format!("the key has the scope {}", self.scope))
             }

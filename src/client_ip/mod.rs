@@ -27,6 +27,40 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! As a layer it refuses nobody by itself; what stands further in refuses whom it does not know. A trusted proxy that sends something that is
+//! no address gets its client nowhere:
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::{convert::Infallible, net::SocketAddr};
+//! use http::{Request, Response};
+//! use palisade::{
+//!     client_ip::{ClientContext, ClientIpLayer, ClientIpSource, PeerAddr, TrustedProxies},
+//!     event::NullSink,
+//!     ip_filter::{IpAllowlist, IpFilterLayer},
+//! };
+//! use tower::{ServiceBuilder, ServiceExt, service_fn};
+//!
+//! let proxies: TrustedProxies = "10.0.0.1".parse()?;
+//! let allow: IpAllowlist = "203.0.113.0/24".parse()?;
+//! let service = ServiceBuilder::new()
+//!     .layer(ClientIpLayer::new(ClientIpSource::XForwardedFor(proxies)).with_sink(NullSink))
+//!     .layer(IpFilterLayer::allow(allow).with_sink(NullSink))
+//!     .service(service_fn(|request: Request<()>| async move {
+//!         let client = ClientContext::of(request.extensions()).map(|it| it.client().to_string());
+//!         Ok::<_, Infallible>(Response::new(client.unwrap_or_default()))
+//!     }));
+//! let request = |forwarded: &str| {
+//!     let proxy: SocketAddr = ([10, 0, 0, 1], 50_000).into();
+//!     Request::get("/").header("x-forwarded-for", forwarded).extension(PeerAddr::from(proxy)).body(())
+//! };
+//!
+//! let response = service.clone().oneshot(request("6.6.6.6, 203.0.113.7")?).await?;
+//! assert_eq!((response.status().as_u16(), response.body().as_str()), (200, "203.0.113.7"));
+//! assert_eq!(service.oneshot(request("203.0.113.7, nonsense")?).await?.status(), 403);
+//! # Ok(()) }
+//! ```
+//!
 //! # What an attacker can do, and what is done about it
 //!
 //! Only the address of the peer is a fact, and only for TCP: it takes a handshake. Everything in a header is text. A client may send any

@@ -58,7 +58,9 @@ impl SecurityConfig {
         #[cfg(feature = "jail")]
         {
             let trusted = &self.client_ip.trusted_proxies;
-            builder = self.jail.assemble(builder, trusted, &mut faults);
+            builder = self
+                .jail
+                .assemble(builder, trusted, surroundings, &mut faults);
         }
         let (mut builder, lists) = self.ip_filter.assemble(builder, &mut files, &mut faults);
         builder = self.https.assemble(builder, proxies.as_ref(), &mut faults);
@@ -68,8 +70,7 @@ impl SecurityConfig {
         }
         #[cfg(feature = "rate-limit")]
         let limits = {
-            let clock = surroundings.clock.as_ref();
-            let (with, limits) = self.rate_limit.assemble(builder, clock, &mut faults);
+            let (with, limits) = self.rate_limit.assemble(builder, surroundings, &mut faults);
             builder = with;
             limits
         };

@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer};
 use crate::{
     config::{
         error::Faults,
+        surroundings::Surroundings,
         value::{AnswerStatus, Period, RefusalStatus},
     },
     event::model::Action,
@@ -154,8 +155,11 @@ impl JailConfig {
         &self,
         builder: SecurityBuilder,
         proxies: &IpSet,
+        surroundings: &Surroundings,
         faults: &mut Faults,
     ) -> SecurityBuilder {
+        #[cfg(not(feature = "redis"))]
+        let _ = surroundings;
         let ban_time = self.ban_time(self.ban_time);
         let mut jail = JailBuilder::new()
             .ban_time(ban_time)
@@ -207,6 +211,10 @@ impl JailConfig {
         }
         if let Some(file) = &self.file {
             jail = jail.file(file);
+        }
+        #[cfg(feature = "redis")]
+        if let Some(shared) = &surroundings.store {
+            jail = jail.shared(&shared.store);
         }
         if self.enabled {
             builder.jail(jail)

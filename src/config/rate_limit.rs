@@ -8,10 +8,10 @@ use serde::Deserialize;
 #[cfg(feature = "secrets")]
 use crate::api_key::identity::ApiKeyIdentity;
 use crate::{
-    clock::Clock,
     config::{
         error::Faults,
         key::{LimitKey, MissingKeyKind},
+        surroundings::Surroundings,
         value::{FieldName, FieldValue, Period, RefusalStatus, RequestMethod},
     },
     https::exempt::PathPattern,
@@ -46,6 +46,10 @@ pub struct RateLimitConfig {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "keys of a file, each with a name"
+)]
 pub struct LimitConfig {
     /// Quotas, all of which hold at once.
     pub quotas: Vec<Quota>,
@@ -85,6 +89,15 @@ pub struct LimitConfig {
     /// The standard fields on responses; none if nothing is said.
     #[serde(default)]
     pub fields: Option<FieldsKind>,
+    /// Whether responses that redirect carry the fields, too.
+    #[serde(default)]
+    pub fields_on_redirects: bool,
+    /// Whether scripts of other origins may read the fields.
+    #[serde(default)]
+    pub exposed_fields: bool,
+    /// Whether the standard fields say what the request was counted under, as a hash.
+    #[serde(default)]
+    pub partition_key: bool,
     /// The older fields `X-RateLimit-*` on responses, and what the reset says; none if nothing is said.
     #[serde(default)]
     pub legacy_fields: Option<LegacyKind>,
@@ -211,6 +224,10 @@ impl LiveLimit {
     /// Replaces the quotas, which fit.
     pub(crate) fn replace(&self, new: NewQuotas) {
         // That they fit was checked against the same width.
+        #[cfg(feature = "redis")]
+        if let Some(shared) = self.limit.shared() {
+            let _ = shared.replace_quotas(new.quotas.clone());
+        }
         let _ = self.limit.limiter().replace_quotas(new.quotas);
         if let Some(tiers) = &self.tiers {
             tiers.store(Arc::new(new.tiers));
@@ -282,12 +299,12 @@ impl RateLimitConfig {
     pub(crate) fn assemble(
         &self,
         mut builder: SecurityBuilder,
-        clock: Option<&Arc<dyn Clock>>,
+        surroundings: &Surroundings,
         faults: &mut Faults,
     ) -> (SecurityBuilder, Vec<LiveLimit>) {
         let mut live = Vec::new();
         for (path, limit) in self.all() {
-            let Some(made) = limit.make(&path, clock, faults) else {
+            let Some(made) = limit.make(&path, surroundings, faults) else {
                 continue;
             };
             live.push(made.clone());
@@ -320,6 +337,9 @@ impl LimitConfig {
             count: CountKind::default(),
             settle_in_handler: false,
             fields: None,
+            fields_on_redirects: false,
+            exposed_fields: false,
+            partition_key: false,
             legacy_fields: None,
             retry_after: None,
             retry_after_at_least: None,
@@ -360,7 +380,7 @@ impl LimitConfig {
     fn make(
         &self,
         path: &str,
-        clock: Option<&Arc<dyn Clock>>,
+        surroundings: &Surroundings,
         faults: &mut Faults,
     ) -> Option<LiveLimit> {
         for (index, tier) in self.tiers.iter().enumerate() {
@@ -398,8 +418,14 @@ impl LimitConfig {
         self.check_costs(path, &quotas, &sets, faults);
 
         let mut builder = RateLimit::builder(quotas).key(key).width(width);
-        if let Some(clock) = clock {
+        if let Some(clock) = &surroundings.clock {
             builder = builder.shared_clock(Arc::clone(clock));
+        }
+        #[cfg(feature = "redis")]
+        if let Some(shared) = &surroundings.store {
+            builder = builder
+                .shared(&shared.store, name_in_store(&shared.name, path))
+                .on_store_failure(shared.on_failure);
         }
         builder = self.add_costs(builder);
         let tiers = (!sets.is_empty()).then(|| Arc::new(ArcSwap::from_pointee(sets)));
@@ -472,6 +498,15 @@ impl LimitConfig {
         if let Some(FieldsKind::Draft11) = self.fields {
             builder = builder.standard_fields(StandardFields::Draft11);
         }
+        if self.fields_on_redirects {
+            builder = builder.fields_on_redirects();
+        }
+        if self.exposed_fields {
+            builder = builder.exposed_fields();
+        }
+        if self.partition_key {
+            builder = builder.partition_key();
+        }
         builder = match self.legacy_fields {
             None => builder,
             Some(LegacyKind::Delta) => builder.legacy_fields(LegacyReset::Delta),
@@ -540,7 +575,7 @@ impl TierConfig {
     fn takes(&self, head: &RequestHead<'_>) -> bool {
         #[cfg(feature = "secrets")]
         {
-            let identity = ApiKeyIdentity::of(head.parts());
+            let identity = head.extensions().get::<ApiKeyIdentity>();
             if let Some(scope) = &self.scope {
                 return identity.is_some_and(|it| it.has_scope(scope));
             }
@@ -553,6 +588,16 @@ impl TierConfig {
         };
         head.headers().get_all(&header.0).iter().eq([&value.0])
     }
+}
+
+/// Returns the name of a limit in a shared store: that of `rate_limit.limits[2]` is the common one and `.2`.
+#[cfg(feature = "redis")]
+fn name_in_store(common: &str, path: &str) -> String {
+    let index: String = path.chars().filter(char::is_ascii_digit).collect();
+    if index.is_empty() {
+        return common.to_owned();
+    }
+    format!("{common}.{index}")
 }
 
 fn takes(paths: &[PathPattern], head: &RequestHead<'_>) -> bool {

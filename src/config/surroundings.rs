@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "redis")]
+use crate::shared_store::{settings::OnStoreFailure, store::RedisStore};
 #[cfg(feature = "secrets")]
 use crate::{api_key::keys::ApiKeys, secret::loader::SecretLoader};
 use crate::{
@@ -28,6 +30,17 @@ pub struct Surroundings {
     pub(crate) secrets: SecretLoader,
     #[cfg(feature = "secrets")]
     pub(crate) api_keys: Option<ApiKeys>,
+    #[cfg(feature = "redis")]
+    pub(crate) store: Option<SharedStore>,
+}
+
+/// Where limits and bans are shared.
+#[cfg(feature = "redis")]
+#[derive(Clone, Debug)]
+pub(crate) struct SharedStore {
+    pub(crate) store: RedisStore,
+    pub(crate) name: String,
+    pub(crate) on_failure: OnStoreFailure,
 }
 
 impl Surroundings {
@@ -55,6 +68,25 @@ impl Surroundings {
     #[cfg(feature = "secrets")]
     pub fn with_secrets(mut self, secrets: SecretLoader) -> Self {
         self.secrets = secrets;
+        self
+    }
+
+    /// Shares the limits and the bans with other instances. The default is that each instance counts by itself.
+    ///
+    /// The limit of the plain quotas has this name in the store, and the further ones the name with a dot and their place in the list behind it:
+    /// all instances must have the same configuration. `on_failure` says what becomes of requests while the store is away.
+    #[cfg(feature = "redis")]
+    pub fn with_store(
+        mut self,
+        store: &RedisStore,
+        name: impl Into<String>,
+        on_failure: OnStoreFailure,
+    ) -> Self {
+        self.store = Some(SharedStore {
+            store: store.clone(),
+            name: name.into(),
+            on_failure,
+        });
         self
     }
 

@@ -98,11 +98,11 @@ impl<S, P: ?Sized, R, ReqBody, ResBody> State<S, P, R, ReqBody, ResBody>
 where
     S: Service<Request<ReqBody>>,
 {
-    fn calling(future: S::Future, admission: Admission) -> Self {
+    fn calling(future: S::Future, mut admission: Admission) -> Self {
         Self::Calling {
             future,
+            receipts: admission.take_receipts(),
             fields: admission.fields,
-            receipts: admission.receipts,
         }
     }
 }
@@ -130,7 +130,8 @@ where
                     }
                     let mut polled = future.poll(cx);
                     if let Poll::Ready(Ok(response)) = &mut polled {
-                        fields.drain_into(response.headers_mut());
+                        let status = response.status();
+                        fields.drain_into(status, response.headers_mut());
                     }
                     if receipts.is_empty() || polled.is_pending() {
                         return polled;
@@ -173,31 +174,30 @@ where
     let Waiting {
         mut inner,
         gate,
-        request,
+        mut request,
         mut admission,
         step,
         later: _,
         began,
     } = waiting;
-    let (mut parts, body) = request.into_parts();
-    match gate.resume(step, decision, &mut parts, &mut admission) {
+    match gate.resume(step, decision, &mut request, &mut admission) {
         Progress::Admitted => {
             gate.end(began);
-            gate.admit(&parts, &mut admission);
-            let future = inner.call(Request::from_parts(parts, body));
-            State::calling(future, admission)
+            gate.admit(&request, &mut admission);
+            State::calling(inner.call(request), admission)
         }
         Progress::Refused(rejection) => {
             gate.end(began);
+            let (parts, _) = request.into_parts();
             State::Refused {
-                response: Some(gate.refuse(&parts, admission, rejection)),
+                response: Some(gate.refuse(parts, admission, rejection)),
             }
         }
         Progress::Waiting { step, later } => State::Waiting {
             waiting: Some(Box::new(Waiting {
                 inner,
                 gate,
-                request: Request::from_parts(parts, body),
+                request,
                 admission,
                 step,
                 later,

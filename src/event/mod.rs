@@ -42,6 +42,39 @@
 //!
 //! # Example
 //!
+//! A request that is let in makes no event, one that is refused makes one:
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::{convert::Infallible, net::SocketAddr};
+//! use http::{Request, Response};
+//! use palisade::{SecurityLayer, client_ip::{ClientIpSource, PeerAddr}, event::{Action, ChannelSink}};
+//! use tower::{ServiceBuilder, ServiceExt, service_fn};
+//!
+//! let (sink, events) = ChannelSink::bounded(100);
+//! let security = SecurityLayer::builder(ClientIpSource::Peer).deny("198.51.100.0/24".parse()?).sink(sink).build();
+//! let service = ServiceBuilder::new()
+//!     .layer(security)
+//!     .service(service_fn(|_: Request<()>| async { Ok::<_, Infallible>(Response::new(String::new())) }));
+//! let request = |client: [u8; 4]| {
+//!     let peer = SocketAddr::from((client, 50_000));
+//!     Request::get("/notes?page=2").extension(PeerAddr::from(peer)).body(())
+//! };
+//!
+//! assert_eq!(service.clone().oneshot(request([203, 0, 113, 7])?).await?.status(), 200);
+//! assert!(events.try_recv().is_err());
+//!
+//! assert_eq!(service.oneshot(request([198, 51, 100, 7])?).await?.status(), 403);
+//! let event = events.try_recv()?;
+//! assert_eq!(event.action(), Action::IpBlocked);
+//! assert_eq!(event.client(), Some([198, 51, 100, 7].into()));
+//! assert_eq!(event.rule().map(|it| it.to_string()).as_deref(), Some("198.51.100.0/24"));
+//! assert_eq!(event.path().as_deref(), Some("/notes")); // never the query
+//! # Ok(()) }
+//! ```
+//!
+//! What a client chose cannot forge a line:
+//!
 //! ```
 //! use palisade::event::{Action, EventSink, SecurityEvent};
 //!

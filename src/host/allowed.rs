@@ -109,7 +109,7 @@ impl AllowedHosts {
     }
 
     fn find<'a>(&self, request: &RequestHead<'a>) -> Result<RequestHost<'a>, HostError> {
-        let own = RequestHost::of(request.parts())?;
+        let own = RequestHost::named(request.uri(), request.headers(), request.version())?;
         let Some(proxies) = &self.proxies else {
             return Ok(own);
         };

@@ -11,7 +11,7 @@ use crate::{
     client_ip::authority::RequestHost,
     policy::{
         admission::Admission,
-        fields::{Field, FieldMode},
+        fields::{FieldMode, FixedField, Redirects},
         head::RequestHead,
     },
 };
@@ -40,7 +40,7 @@ pub struct Hsts {
     preload: bool,
     localhost: bool,
     excluded: Arc<[Box<str>]>,
-    field: Arc<Field>,
+    field: Arc<FixedField>,
 }
 
 impl Hsts {
@@ -170,10 +170,11 @@ impl Hsts {
             preload: false,
             localhost: false,
             excluded: Arc::new([]),
-            field: Arc::new(Field {
+            field: Arc::new(FixedField {
                 name: STRICT_TRANSPORT_SECURITY,
                 value: HeaderValue::from_static("max-age=0"),
                 mode: FieldMode::IfAbsent,
+                redirects: Redirects::Tell,
             }),
         }
         .rendered()

@@ -392,7 +392,8 @@ impl SchemeReader {
                 .and_then(ClientContext::peer)
                 .or_else(|| self.peer.find(request.extensions())),
         };
-        self.source.resolve_from(peer, request.parts())
+        self.source
+            .told(peer, request.headers(), request.extensions())
     }
 }
 

@@ -185,6 +185,18 @@ impl BanTable {
         self.drop_where(now, |_| true)
     }
 
+    /// Returns the record of a client.
+    #[cfg(feature = "redis")]
+    pub(crate) fn record(&self, key: BanKey) -> Option<Record> {
+        self.map.get(&key).map(|it| it.value().clone())
+    }
+
+    /// Returns how many bans there may be.
+    #[cfg(feature = "redis")]
+    pub(crate) fn max(&self) -> usize {
+        self.max
+    }
+
     /// Returns all records, active or not.
     pub(crate) fn records(&self) -> Vec<Record> {
         self.map.iter().map(|it| it.value().clone()).collect()

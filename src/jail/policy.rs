@@ -112,6 +112,8 @@ impl Jail {
 impl Policy for Jail {
     fn check(&self, request: &RequestHead<'_>) -> Check {
         let state = &*self.state;
+        #[cfg(feature = "redis")]
+        crate::jail::shared::sync::ensure(&self.state);
         let Some(context) = request.client() else {
             let notice = Notice::new(
                 Action::ClientUnknown,

@@ -20,6 +20,8 @@
 //! | `palisade_secret_last_change_timestamp_seconds` | gauge | `secret` | when a secret was loaded or replaced last (feature `secrets`) |
 //! | `palisade_secret_loads_total` | counter | `secret`, `outcome` | loads of secrets, `success` or `failure` (feature `secrets`) |
 //! | `palisade_unbans_total` | counter | `reason` | bans that ended: `expired` or `manual` (feature `jail`) |
+//! | `palisade_store_failures_total` | counter | `error` | decisions that the shared store has not made, and why (feature `redis`) |
+//! | `palisade_store_up` | gauge | `policy` | 1 where the shared store answers, 0 where it is away; `policy` is its prefix (feature `redis`) |
 //! | [`CHECK_DURATION_SECONDS`] | histogram | none | time until all policies have decided; opt-in: [`EnforceLayer::with_check_duration`](crate::enforce::EnforceLayer::with_check_duration) |
 //!
 //! The values of `decision`, of which every decision has exactly one:
@@ -36,6 +38,31 @@
 //! appear with the first load. All others are there from the start.
 //!
 //! Every label value comes from code or configuration, never from a request: a client cannot make a new series.
+//!
+//! # Example
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::{convert::Infallible, net::SocketAddr};
+//! use http::{Request, Response};
+//! use palisade::{SecurityLayer, client_ip::{ClientIpSource, PeerAddr}, event::NullSink};
+//! use tower::{ServiceBuilder, ServiceExt, service_fn};
+//!
+//! let security = SecurityLayer::builder(ClientIpSource::Peer).deny("198.51.100.0/24".parse()?).sink(NullSink).build();
+//! let service = ServiceBuilder::new()
+//!     .layer(security.clone())
+//!     .service(service_fn(|_: Request<()>| async { Ok::<_, Infallible>(Response::new(String::new())) }));
+//! for (client, expected) in [([203, 0, 113, 7], 200), ([198, 51, 100, 7], 403)] {
+//!     let peer = SocketAddr::from((client, 50_000));
+//!     let request = Request::get("/").extension(PeerAddr::from(peer)).body(())?;
+//!     assert_eq!(service.clone().oneshot(request).await?.status(), expected);
+//! }
+//!
+//! let counts = security.counts();
+//! let deny = counts.iter().find(|it| it.denied() > 0).ok_or("nobody was refused")?;
+//! assert_eq!((deny.allowed(), deny.denied()), (1, 1));
+//! # Ok(()) }
+//! ```
 
 pub(crate) mod counter;
 pub(crate) mod duration;
@@ -49,6 +76,8 @@ pub use self::names::{BANS_ACTIVE, BANS_SKIPPED_TOTAL, BANS_TOTAL, UNBANS_TOTAL}
 pub use self::names::{
     LABEL_OUTCOME, LABEL_SECRET, SECRET_LAST_CHANGE_TIMESTAMP_SECONDS, SECRET_LOADS_TOTAL,
 };
+#[cfg(feature = "redis")]
+pub use self::names::{STORE_FAILURES_TOTAL, STORE_UP};
 pub use self::{
     duration::DurationCounts,
     names::{

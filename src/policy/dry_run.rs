@@ -47,13 +47,16 @@ impl<P: PolicySet> PolicySet for DryRun<P> {
 fn observe(decision: Decision) -> Decision {
     match decision {
         Decision::Admit(_) => decision,
-        Decision::Reject(rejection) => {
+        Decision::Reject(mut rejection) => {
             let mut admission = Admission::new();
             admission.observed = true;
-            let observed = rejection.is_recorded().then(|| rejection.observed());
             // The order is that of a refusal which is enforced.
-            admission.notices = rejection.notices;
-            admission.notices.extend(observed);
+            for notice in rejection.take_notices() {
+                admission.push_notice(notice);
+            }
+            if rejection.is_recorded() {
+                admission.push_notice(rejection.observed());
+            }
             Decision::Admit(admission)
         }
     }

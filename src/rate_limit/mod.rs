@@ -12,28 +12,14 @@
 //! The algorithm is the generic cell rate algorithm. A bucket of the quota's *capacity* refills by one unit every *interval*, which is the period
 //! divided by the limit. No timer fills it: the one number that is kept is the time at which the bucket will be full again.
 //!
-//! ```text
-//!                 5 per 5 seconds: capacity 5, interval 1 s
-//!
-//!  left  5 |\                                  _______ full: 10 s without a request
-//!        4 |  \                            _/
-//!        3 |   | three at once at 0 s   _/
-//!        2 |   |__/|                 _/
-//!        1 |       | two more    _/
-//!        0 |       |_ refused _/
-//!          +---+---+---+---+---+---+---+---+---+---> seconds
-//!          0   1   2   3   4   5   6   7   8   9
-//!
-//!  full again at:  0 s -> 3 s    (three units are three intervals)
-//!                  1 s -> 5 s    (two more, on top of what has not come back)
-//!  refused:        where the time would lie more than 5 intervals ahead
-//!  to wait:        by how much it would
-//! ```
+#![doc = include_str!("gcra.svg")]
 //!
 //! So within any span of time no key spends more than the capacity and what has come back in that span; there is no edge of a window at which twice
 //! the limit passes. A refusal charges nothing: a client that hammers still gets its steady rate.
 //!
 //! # Choosing quotas
+//!
+//! The [guide](crate::guide::quotas) has a table to begin with. In short:
 //!
 //! - **The capacity defaults to the limit**, for "100 a minute" means to most people that a hundred at once are fine after a quiet minute. Set
 //!   [`with_burst`](Quota::with_burst) lower where a burst hurts more than a rate, and higher where pages fetch many things at once.
@@ -95,6 +81,7 @@ pub(crate) mod charge;
 pub(crate) mod deserialize;
 pub(crate) mod fields;
 pub(crate) mod gcra;
+pub(crate) mod hasher;
 pub(crate) mod key;
 pub(crate) mod layer;
 pub(crate) mod limiter;
@@ -105,10 +92,14 @@ pub(crate) mod quota;
 pub(crate) mod reservation;
 pub(crate) mod set;
 pub(crate) mod settings;
+#[cfg(feature = "redis")]
+pub(crate) mod shared;
 pub(crate) mod store;
 pub(crate) mod usage;
 pub(crate) mod verdict;
 
+#[cfg(feature = "redis")]
+pub use self::shared::limiter::{SharedRateLimiter, SharedRateLimiterBuilder};
 pub use self::{
     builder::RateLimitBuilder,
     charge::Charge,

@@ -221,6 +221,26 @@ impl Quota {
         Duration::from_nanos(interval(self.period, self.limit))
     }
 
+    /// Returns what one of so many instances may let pass. Limits are not divided, but periods multiplied, for the least limit is one.
+    #[cfg(feature = "redis")]
+    pub(crate) fn share(&self, instances: std::num::NonZeroU32) -> Self {
+        let count = instances.get();
+        let burst = (self.capacity / count).max(1);
+        let mut share = match self.period.checked_mul(count.into()) {
+            Some(period) if period <= MAX_PERIOD => Self::unchecked(self.limit, period),
+            _ => Self::unchecked((self.limit / count).max(1), self.period),
+        };
+        // One that takes longer than ten years to come back is one that does not: then the whole is no less than a share.
+        if refills_in_time(share.period, share.limit, burst) {
+            share.capacity = burst;
+        } else {
+            share = self.clone();
+        }
+        share.name = Some(Cow::Owned(self.name().into_owned()));
+        share.overdraft = 0;
+        share
+    }
+
     const fn literal(limit: u32, period: u64) -> Self {
         assert!(limit != 0, "a quota of zero admits nothing");
         assert!(

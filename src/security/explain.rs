@@ -1,13 +1,16 @@
 //! What a request would meet, gate by gate.
 
-use std::{fmt, mem, time::Duration};
+use std::{fmt, time::Duration};
 
-use http::{StatusCode, request::Parts};
+use http::{Request, StatusCode};
 
 use crate::{
     client_ip::context::{ClientContext, ClientIp},
     clock::Clock,
-    policy::{decision::Decision, head::RequestHead, label::PolicyLabel, set::PolicySet},
+    policy::{
+        admission::Admission, decision::Decision, head::RequestHead, label::PolicyLabel,
+        set::PolicySet,
+    },
 };
 
 /// What a request would meet, gate by gate: see [`SecurityLayer::explain`](crate::SecurityLayer::explain).
@@ -65,9 +68,9 @@ impl Explanation {
     pub(crate) fn of<P: PolicySet + ?Sized>(
         policies: &P,
         clock: &dyn Clock,
-        mut parts: Parts,
+        mut request: Request<()>,
     ) -> Self {
-        let client = ClientContext::of(&parts.extensions).map(ClientContext::client);
+        let client = ClientContext::of(request.extensions()).map(ClientContext::client);
         let now = Some(clock.now());
         let mut gates = Vec::new();
         let mut refused = false;
@@ -77,7 +80,8 @@ impl Explanation {
                 gates.push(ExplainedGate::new(label, GateVerdict::NotReached, ""));
                 continue;
             }
-            let Some(peek) = policies.peek_step(step, &RequestHead::at(&parts, clock, now)) else {
+            let Some(peek) = policies.peek_step(step, &RequestHead::at(&request, clock, now))
+            else {
                 let reason = "it cannot tell without changing something";
                 gates.push(ExplainedGate::new(label, GateVerdict::Unknown, reason));
                 continue;
@@ -87,9 +91,8 @@ impl Explanation {
             match peek.into_decision() {
                 Decision::Admit(mut admission) => {
                     // Gates further in may read what this one has found out.
-                    parts
-                        .extensions
-                        .extend(mem::take(&mut admission.extensions));
+                    let found = Admission::new().merge(&mut admission);
+                    request.extensions_mut().extend(found);
                 }
                 Decision::Reject(rejection) => {
                     gate.status = Some(rejection.status());

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use http::request::Parts;
+use http::{Request, request::Parts};
 use tower_layer::Layer;
 
 #[cfg(feature = "secrets")]
@@ -87,9 +87,9 @@ impl<R> SecurityLayer<R> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn explain(&self, request: &Parts) -> Explanation {
-        let mut parts = request.clone();
-        self.client_ip.resolve_silently(&mut parts);
-        Explanation::of(self.enforce.policies(), self.enforce.clock(), parts)
+        let mut request = Request::from_parts(request.clone(), ());
+        self.client_ip.resolve_silently(&mut request);
+        Explanation::of(self.enforce.policies(), self.enforce.clock(), request)
     }
 
     /// Returns how long checks have taken so far; nothing unless

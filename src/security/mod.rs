@@ -17,6 +17,50 @@
 //! | 9 | rate limit, then [limits with settings of their own](SecurityBuilder::limit) | 429, 503 |
 //! | 10 | API keys | 401 |
 //! | 11 | [policies of one's own](SecurityBuilder::policy) | what they say |
+//!
+//! # Example
+//!
+#![cfg_attr(feature = "rate-limit", doc = "```")]
+#![cfg_attr(not(feature = "rate-limit"), doc = "```ignore")]
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::{convert::Infallible, net::SocketAddr};
+//! use http::{Request, Response};
+//! use palisade::{
+//!     SecurityLayer,
+//!     client_ip::{ClientIpSource, PeerAddr, SchemeSource, TlsConnection},
+//!     event::NullSink,
+//!     https::{Hsts, Https},
+//!     rate_limit::Quota,
+//!     response_headers::ResponseHeaders,
+//! };
+//! use tower::{ServiceBuilder, ServiceExt, service_fn};
+//!
+//! let security = SecurityLayer::builder(ClientIpSource::Peer)
+//!     .deny("198.51.100.0/24".parse()?)
+//!     .https(Https::reject(SchemeSource::Listener).with_hsts(Hsts::one_year()))
+//!     .rate_limit(Quota::per_minute(1))
+//!     .response_headers(ResponseHeaders::api())
+//!     .sink(NullSink)
+//!     .build();
+//! let service = ServiceBuilder::new()
+//!     .layer(security)
+//!     .service(service_fn(|_: Request<()>| async { Ok::<_, Infallible>(Response::new(String::new())) }));
+//! let ask = async |client: [u8; 4], secure: bool| {
+//!     let mut request = Request::new(());
+//!     request.extensions_mut().insert(PeerAddr::from(SocketAddr::from((client, 50_000))));
+//!     if secure {
+//!         request.extensions_mut().insert(TlsConnection::new());
+//!     }
+//!     service.clone().oneshot(request).await.map(|response| response.status().as_u16())
+//! };
+//!
+//! // Who is on the list does not get as far as to be told about HTTPS, and who came by plain text uses up no quota.
+//! assert_eq!(ask([198, 51, 100, 7], false).await?, 403);
+//! assert_eq!(ask([203, 0, 113, 7], false).await?, 403);
+//! assert_eq!(ask([203, 0, 113, 7], true).await?, 200);
+//! assert_eq!(ask([203, 0, 113, 7], true).await?, 429);
+//! # Ok(()) }
+//! ```
 
 pub(crate) mod builder;
 pub(crate) mod explain;

@@ -38,7 +38,7 @@ edge() {
   curl --silent --show-error --max-time 20 --cacert "$work/secrets/tls.crt" --header "authorization: Bearer $(api_key)" "${@:1:$#-1}" "https://localhost:$https_port$path"
 }
 edge_status() { edge --output /dev/null --write-out '%{http_code}' "$@"; }
-# from_client COMMAND..: in a container that shares nginx's outer network, as a neighbour or the internet would.
+# from_client COMMAND..: in a container that shares nginx's outer network, as a neighbor or the internet would.
 from_client() { docker exec "$client" "$@"; }
 from_attempt() { compose run --rm --no-deps --quiet-pull attempt "$@"; }
 
@@ -127,7 +127,7 @@ instance_cannot_reach_the_host() {
   kill "$server" && wait "$server" 2>/dev/null
   return "$status"
 }
-instance_can_reach_its_neighbour() { contains 'connect:172.30.241.10:8443 allowed' "$(from_attempt connect 172.30.241.10 8443)"; }
+instance_can_reach_its_neighbor() { contains 'connect:172.30.241.10:8443 allowed' "$(from_attempt connect 172.30.241.10 8443)"; }
 inner_paths_are_hidden() {
   local path
   for path in /metrics /healthz /readyz; do is 404 "$(edge_status "$path")" || return 1; done
@@ -143,7 +143,7 @@ spoofing_through_nginx_changes_nothing() {
   honest=$(whoami)
   [ -n "$honest" ] && contains client "$honest" && is "$honest" "$(whoami "${spoof[@]}")"
 }
-# A neighbour on an inner network is no trusted proxy.
+# A neighbor on an inner network is no trusted proxy.
 spoofing_past_nginx_changes_nothing() {
   local output ip
   output=$(docker run --rm --network "${project}_metrics" --entrypoint sh nginxinc/nginx-unprivileged:stable-trixie -c \
@@ -277,19 +277,26 @@ store_lets_the_service_only_its_keys() {
 store_refuses_a_wrong_password() { contains WRONGPASS "$(store --user palisade --pass wrong get palisade:x)"; }
 
 # ---- replacing instances
-rolling_restart_loses_nothing() {
-  local load
-  # Ten requests a second, below every limit; each on a connection of its own, as many clients would.
+# answers_all NUMBER COMMAND..: that many requests, ten a second and so below every limit, while the command is run. Each comes on a
+# connection of its own, as from many clients.
+answers_all() {
+  local number=$1 load status=0
+  shift
   curl --silent --show-error --max-time 60 --cacert "$work/secrets/tls.crt" --rate 600/m --header 'Connection: close' \
     --header "authorization: Bearer $(api_key)" \
-    --output /dev/null --write-out '%{http_code}\n' "https://localhost:$https_port/whoami?[1-200]" >"$work/load" 2>&1 &
+    --output /dev/null --write-out '%{http_code}\n' "https://localhost:$https_port/whoami?[1-$number]" >"$work/load" 2>&1 &
   load=$!
+  "$@" || status=1
+  wait "$load" || status=1
+  is 200 "$(sort --unique "$work/load")" && is "$number" "$(wc -l <"$work/load")" && return "$status"
+}
+replace_one_after_the_other() {
+  local service
   for service in api-1 api-2; do
     compose up --detach --wait --no-build --no-deps --force-recreate "$service" || return 1
   done
-  wait "$load"
-  is 200 "$(sort --unique "$work/load")" && is 200 "$(wc -l <"$work/load")"
 }
+replace_both_at_once() { compose up --detach --wait --no-build --no-deps --force-recreate api-1 api-2; }
 stopping_one_is_survived() {
   local statuses
   compose stop --timeout 10 api-1 || return 1
@@ -299,6 +306,56 @@ stopping_one_is_survived() {
 }
 
 # ---- what goes wrong is seen
+# fails_to_come_up PART COMMAND..: an instance of a stack of its own, whose secrets COMMAND has spoiled, ends with code 2, says the same
+# one line each time it is started again, and `compose up --wait` fails.
+wrong() {
+  PALISADE_SECRETS=$work/wrong PALISADE_IMAGE=$image docker compose --project-name palisade-wrong --file "$example/compose.yaml" \
+    --file "$work/wrong.yaml" --ansi never --progress quiet "$@"
+}
+fails_to_come_up() {
+  local part=$1 status=0 code said
+  shift
+  rm -rf "$work/wrong"
+  cp -rp "$work/secrets" "$work/wrong"
+  nothing_spoilt
+  "$@" || return 1
+  wrong up --detach --wait --wait-timeout 60 --no-build --no-deps api-1 >"$work/out" 2>&1 && { echo "it came up"; status=1; }
+  # Until it is not started again.
+  [ "$status" -ne 0 ] || eventually 20 has_ended palisade-wrong-api-1-1 || { cat "$work/out"; status=1; }
+  code=$(docker inspect --format '{{.State.ExitCode}}' palisade-wrong-api-1-1)
+  said=$(docker logs palisade-wrong-api-1-1 2>&1 >/dev/null | sort --unique)
+  wrong down --timeout 1 >/dev/null 2>&1
+  [ "$status" -eq 0 ] && is 2 "$code" && is 1 "$(wc -l <<<"$said")" && contains "$part" "$said"
+}
+has_ended() { is exited "$(docker inspect --format '{{.State.Status}}' "$1")"; }
+empty_keys() { chmod u+w "$work/wrong/API_KEYS" && : >"$work/wrong/API_KEYS"; }
+unreadable_keys() { chmod 0600 "$work/wrong/API_KEYS"; }
+broken_digest() { chmod u+w "$work/wrong/API_KEYS" && echo '{"client": "sha256:0123"}' >"$work/wrong/API_KEYS"; }
+own_certificate() {
+  cat >"$work/wrong.yaml" <<'EOF'
+services:
+  api-1:
+    environment: {API__TLS__CERTIFICATE: /run/secrets/tls.crt, API__TLS__KEY: /run/secrets/tls.key}
+    secrets: [tls.crt, tls.key]
+EOF
+}
+unreadable_certificate() { own_certificate && chmod 0600 "$work/wrong/tls.crt"; }
+broken_certificate() { own_certificate && chmod u+w "$work/wrong/tls.crt" && echo broken >"$work/wrong/tls.crt"; }
+one_port_for_two() { echo 'services: {api-1: {environment: {API__ADMIN__LISTEN: "0.0.0.0:8080"}}}' >"$work/wrong.yaml"; }
+nothing_spoilt() { echo 'services: {}' >"$work/wrong.yaml"; }
+
+# An image by a digest that the registry does not know: nothing is started, and the line names it.
+wrong_image_digest_fails_visibly() {
+  local output status=0 image
+  image=$registry/base@$(wrong_digest)
+  rm -rf "$work/wrong"
+  cp -rp "$work/secrets" "$work/wrong"
+  nothing_spoilt
+  output=$(wrong up --detach --wait --wait-timeout 60 --pull always --no-build --no-deps api-1 2>&1) && { echo "it came up"; status=1; }
+  wrong down --timeout 1 >/dev/null 2>&1
+  [ "$status" -eq 0 ] && contains "$(wrong_digest)" "$output" && { grep --extended-regexp --quiet 'not found|manifest unknown' <<<"$output" || { echo "$output"; return 1; }; }
+}
+
 missing_secret_fails_visibly() {
   local other=$work/incomplete
   mkdir -p "$other"
@@ -337,6 +394,18 @@ probe_stack() {
   PALISADE_SECRETS=$work/secrets "$example/secrets.sh"
   check misconfigured-missing-secret-fails-visibly missing_secret_fails_visibly
   check misconfigured-port-in-use-fails-visibly port_in_use_fails_visibly
+  check misconfigured-empty-secret-fails-visibly fails_to_come_up /run/secrets/API_KEYS empty_keys
+  check misconfigured-unreadable-secret-fails-visibly fails_to_come_up /run/secrets/API_KEYS unreadable_keys
+  check misconfigured-digest-of-a-key-fails-visibly fails_to_come_up sha256 broken_digest
+  check misconfigured-own-certificate-unreadable-fails-visibly fails_to_come_up /run/secrets/tls.crt unreadable_certificate
+  check misconfigured-own-certificate-broken-fails-visibly fails_to_come_up /run/secrets/tls.crt broken_certificate
+  check misconfigured-own-port-in-use-fails-visibly fails_to_come_up 0.0.0.0:8080 one_port_for_two
+  check control-misconfigured refuses fails_to_come_up '' nothing_spoilt
+  if registry_up >/dev/null; then
+    check misconfigured-digest-of-the-image-fails-visibly wrong_image_digest_fails_visibly
+  else
+    skip misconfigured-digest-of-the-image-fails-visibly "docker-registry is missing, and only root can install it"
+  fi
   check stack-comes-up stack_up || return 0
   for service in nginx api-1 api-2 redis prometheus certificate; do
     check "stack-$service-is-hardened" is_hardened "$service"
@@ -362,7 +431,7 @@ probe_stack() {
   else
     skip network-instance-cannot-reach-the-host "engines before version 27 ignore the isolated gateway mode"
   fi
-  check control-network-instance-reaches-its-neighbour instance_can_reach_its_neighbour
+  check control-network-instance-reaches-its-neighbor instance_can_reach_its_neighbor
   check network-inner-paths-are-hidden inner_paths_are_hidden
 
   check client-address-is-the-clients client_address_is_the_clients
@@ -397,7 +466,8 @@ probe_stack() {
   check store-lets-the-service-only-its-keys store_lets_the_service_only_its_keys
 
   check stack-survives-the-stop-of-one-instance stopping_one_is_survived
-  check stack-rolling-restart-loses-no-request rolling_restart_loses_nothing
+  check stack-rolling-restart-loses-no-request answers_all 200 replace_one_after_the_other
+  check control-rolling-restart refuses answers_all 60 replace_both_at_once
 
   check misconfigured-certificate-fails-visibly broken_certificate_fails_visibly
   # Last, when everything has logged what it has to say.

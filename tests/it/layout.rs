@@ -29,6 +29,8 @@ const FLOORS: &[(&str, u32)] = &[
     ("response_headers", 8),
     ("security", 10),
     ("config", 11),
+    ("guide", 11),
+    ("shared_store", 5),
     ("lib", 12),
 ];
 

@@ -28,6 +28,7 @@ mod clients;
 ))]
 mod config;
 mod contract;
+mod docs;
 #[cfg(all(
     feature = "metrics",
     feature = "privacy",
@@ -45,6 +46,8 @@ mod event;
 mod explain;
 #[cfg(all(feature = "axum", feature = "rate-limit"))]
 mod facade;
+#[cfg(unix)]
+mod fuzz_seeds;
 mod host;
 mod https;
 #[cfg(feature = "in-flight")]

@@ -18,6 +18,7 @@ use Reach::{Code, Key};
 const CLOSURE: Reach = Code("a closure is code");
 const CLOCK: Reach = Code("clocks are for tests: Surroundings::with_clock");
 const SINK: Reach = Code("sinks are code: Surroundings::with_sink");
+const STORE: Reach = Code("a store has secrets: Surroundings::with_store");
 const START: Reach = Code("makes the thing itself");
 const READ: Reach = Code("changes nothing");
 
@@ -45,6 +46,7 @@ const ABILITIES: &[(&str, &[(&str, Reach)])] = &[
             ("responder", Code("responders are code: Assembled::builder")),
             ("response_headers", Key("response_headers.preset")),
             ("scheme", Key("https.scheme")),
+            ("shared_rate_limit", STORE),
             ("sink", SINK),
             (
                 "without_untrusted_headers",
@@ -181,6 +183,15 @@ const ABILITIES: &[(&str, &[(&str, Reach)])] = &[
             ("count_failures_only", Key("rate_limit.limits[].count")),
             ("count_successes_only", Key("rate_limit.limits[].count")),
             ("exempt", Key("rate_limit.limits[].exempt_paths")),
+            ("exposed_fields", Key("rate_limit.limits[].exposed_fields")),
+            (
+                "fields_on_redirects",
+                Key("rate_limit.limits[].fields_on_redirects"),
+            ),
+            ("on_store_failure", STORE),
+            ("partition_key", Key("rate_limit.limits[].partition_key")),
+            ("remembered_refusals", STORE),
+            ("shared", STORE),
             ("exempt_addresses", Key("rate_limit.limits[].exempt")),
             ("key", Key("rate_limit.limits[].key")),
             ("legacy_fields", Key("rate_limit.limits[].legacy_fields")),
@@ -237,6 +248,7 @@ const ABILITIES: &[(&str, &[(&str, Reach)])] = &[
             ("random", CLOSURE),
             ("retry_after", Key("jail.retry_after")),
             ("rule", Key("jail.rules")),
+            ("shared", STORE),
             ("sink", SINK),
             ("status", Key("jail.status")),
             ("traps", Key("jail.traps")),

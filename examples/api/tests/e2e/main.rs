@@ -10,9 +10,11 @@
 
 mod admin;
 mod browser;
+mod chaos;
 mod config;
 mod misconfiguration;
 mod nginx;
 mod protection;
 mod service;
+mod soak;
 mod support;

@@ -97,8 +97,14 @@ impl Api {
 
     /// Starts the example on a free port, with arguments.
     pub(crate) async fn start_with(args: &[&str], environment: &[(&str, &str)]) -> Self {
-        let mut child = command()
-            .args(args)
+        let mut command = command();
+        command.args(args);
+        Self::start_by(command, environment).await
+    }
+
+    /// Starts the example by a command that ends in it.
+    pub(crate) async fn start_by(mut command: Command, environment: &[(&str, &str)]) -> Self {
+        let mut child = command
             .env("API__SERVER__LISTEN", "127.0.0.1:0")
             .env("API__LOG__FORMAT", "json")
             .env("API__API_KEYS__REQUIRED", "false")
@@ -171,6 +177,13 @@ impl Api {
         let mut stdout = self.stdout.lock().await;
         let line = line_with(&mut *stdout, word).await;
         serde_json::from_str(&line).unwrap()
+    }
+
+    /// Waits for the next line of the log, if there is one.
+    pub(crate) async fn next_line(&self) -> Option<String> {
+        let mut line = String::new();
+        let length = self.stdout.lock().await.read_line(&mut line).await;
+        (length.unwrap() != 0).then_some(line)
     }
 
     /// Waits for the key that was made.
