@@ -21,7 +21,7 @@
 //!
 //! # Overview
 //!
-//! - [`SecurityLayer`] is all of it as one layer, in the right order: see [`security`].
+//! - [`SecurityLayer`] is all of it as one layer, in the right order: see [`security`]. [`config`] makes it from a file.
 //! - [`client_ip`] finds out who is calling, and believes nobody it was not told to believe; [`proxy_protocol`] does so for load balancers
 //!   that speak it.
 //! - [`ip_filter`] lets in, or keeps out, by [sets of addresses](ip_set) that can be reloaded; [`jail`] bans by itself.
@@ -89,7 +89,9 @@
 //! | `rate-limit` | yes | [`rate_limit`]: governor's arithmetic |
 //! | `redis` | | [`shared_store`]: limits and bans that instances share through Redis or Valkey |
 //! | `redis-tls` | | TLS to that store, by rustls |
+//! | `schema` | | the JSON schema of [`config`], by schemars |
 //! | `secrets` | | [`secret`] and [`api_key`] |
+//! | `serde` | | [`config`]: the facade from TOML, JSON, YAML or whatever else serde reads |
 //! | `tokio` | | tasks that reload secrets and save bans |
 //! | `tonic` | | the peer from tonic's `TcpConnectInfo` |
 //! | `tracing` | yes | [`TracingSink`](event::TracingSink), the default sink |
@@ -101,7 +103,7 @@
 //!
 //! | floor | what |
 //! |---|---|
-//! | 1 | [`clock`], [`metrics`] |
+//! | 1 | [`clock`], `from_text` (values of configuration), [`metrics`] |
 //! | 2 | [`event`] |
 //! | 3 | [`ip_set`] |
 //! | 4 | [`client_ip`]; [`secret`], which knows none of the others but the clock |
@@ -111,6 +113,7 @@
 //! | 8 | [`api_key`], [`host`], [`ip_filter`], [`jail`], [`proxy_protocol`], [`rate_limit`], [`response_headers`] |
 //! | 9 | [`https`], which redirects to hosts; [`in_flight`], which has the limiter's keys |
 //! | 10 | [`security`]: the facade, the one place that knows the order |
+//! | 11 | [`config`]: the facade as data |
 //!
 //! A test holds the crate to these floors, and to no two files that import each other.
 //!
@@ -126,8 +129,12 @@
 pub mod api_key;
 pub mod client_ip;
 pub mod clock;
+#[cfg(feature = "serde")]
+pub mod config;
 pub mod enforce;
 pub mod event;
+#[cfg(feature = "serde")]
+mod from_text;
 // Pages of text: nothing of it is compiled. Its examples need all features.
 #[cfg(any(
     all(doc, not(doctest)),

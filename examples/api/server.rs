@@ -1,6 +1,6 @@
 //! The listeners: axum's own `serve` has no timeout for request heads and no limit of connections.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body, http::Request};
 use hyper::body::Incoming;
@@ -56,7 +56,10 @@ const FIRST_BANS: Duration = Duration::from_secs(1);
 const JAIL_PAUSE: Duration = Duration::from_secs(10);
 
 /// Serves until SIGTERM or Ctrl-C, then lets requests in flight end.
+///
+/// On SIGHUP the settings are read again from `file`.
 pub(crate) async fn serve(
+    file: Option<PathBuf>,
     config: Config,
     protection: Protection,
     feed: EventFeed,
@@ -118,9 +121,10 @@ pub(crate) async fn serve(
     drop(stopped);
 
     while signals.next().await == Order::Reload {
-        let protection = Arc::clone(&protection);
+        let (protection, file) = (Arc::clone(&protection), file.clone());
         // It reads files, which no request shall wait for.
-        let _ = tokio::task::spawn_blocking(move || protection::reload(&protection)).await;
+        let reload = move || protection::reload(&protection, file.as_deref());
+        let _ = tokio::task::spawn_blocking(reload).await;
     }
 
     ready.stop();
@@ -161,9 +165,8 @@ fn admin_app(
     feed: EventFeed,
     metrics: PrometheusHandle,
 ) -> Result<Router, String> {
-    let allow = protection::set("admin.allow", &config.admin.allow)?;
-    let allow = IpAllowlist::new(IpList::new("administration", allow))
-        .map_err(|error| format!("admin.allow: {error}"))?;
+    let allow = IpList::new("administration", config.admin.allow.clone());
+    let allow = IpAllowlist::new(allow).map_err(|error| format!("admin.allow: {error}"))?;
     let mut security = SecurityLayer::builder(ClientIpSource::Peer).allow(allow);
     if let Some(keys) = &protection.keys {
         let keys = ApiKeyPolicy::new(keys.clone())
@@ -194,7 +197,7 @@ impl Tasks {
         let keys = protection
             .keys
             .as_ref()
-            .map(|keys| keys.reload_every(config.api_keys.reload))
+            .map(|keys| keys.reload_every(config.security.api_keys.reload.0))
             .transpose()
             .map_err(|error| failed(&error))?;
         let tls = protection.tls.clone().map(|tls| {

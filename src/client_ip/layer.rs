@@ -127,6 +127,11 @@ impl ClientIpLayer {
         self
     }
 
+    /// Does to the head of a request what the service does, but for the events.
+    pub(crate) fn resolve_silently<B>(&self, request: &mut Request<B>) {
+        self.resolver.resolve_silently(request);
+    }
+
     fn resolver_mut(&mut self) -> &mut Resolver {
         Arc::make_mut(&mut self.resolver)
     }

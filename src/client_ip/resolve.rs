@@ -46,14 +46,29 @@ pub(crate) enum Clean {
 impl Resolver {
     pub(crate) fn resolve<B>(&self, request: &mut Request<B>) {
         let peer = self.peer.find(request.extensions());
-        let context = ClientContext::resolved(
+        let context = self.context(peer, request);
+        self.record(&context, request);
+        self.leave(context, peer, request);
+    }
+
+    /// Does the same and raises no event.
+    pub(crate) fn resolve_silently<B>(&self, request: &mut Request<B>) {
+        let peer = self.peer.find(request.extensions());
+        let context = self.context(peer, request);
+        self.leave(context, peer, request);
+    }
+
+    fn context<B>(&self, peer: Option<PeerAddr>, request: &Request<B>) -> ClientContext {
+        ClientContext::resolved(
             self.source.client(peer, request.headers()),
             peer,
             self.scheme
                 .told(peer, request.headers(), request.extensions()),
             NamedHost::of(request.uri(), request.headers(), request.version()),
-        );
-        self.record(&context, request);
+        )
+    }
+
+    fn leave<B>(&self, context: ClientContext, peer: Option<PeerAddr>, request: &mut Request<B>) {
         if self.clean == Clean::Remove {
             let vouched =
                 vouches(self.source.header(), peer) || vouches(self.scheme.header(), peer);

@@ -149,10 +149,13 @@ impl<P: ?Sized, R> EnforceLayer<P, R> {
     }
 }
 
-#[cfg(feature = "jail")]
 impl<P: ?Sized, R> EnforceLayer<P, R> {
     pub(crate) fn policies(&self) -> &P {
         &self.gate.policies
+    }
+
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.gate.clock
     }
 }
 

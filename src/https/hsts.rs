@@ -33,7 +33,7 @@ const YEAR: u64 = 31_536_000;
 /// assert_eq!(Hsts::one_year().with_subdomains().value(), "max-age=31536000; includeSubDomains");
 /// assert!(Hsts::new(Duration::from_secs(3600)).with_subdomains().with_preload().is_err());
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Hsts {
     max_age: u64,
     subdomains: bool,

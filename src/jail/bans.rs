@@ -130,6 +130,15 @@ impl BanTable {
         }
     }
 
+    /// Returns the ban of a client and how much of it is left, and notices nothing.
+    pub(crate) fn peek(&self, key: BanKey, now: Instant) -> Option<(Ban, Duration)> {
+        let record = self.map.get(&key).filter(|it| it.is_active(now))?;
+        Some((
+            record.ban.clone(),
+            record.end.saturating_duration_since(now),
+        ))
+    }
+
     /// Returns whether the client is banned.
     pub(crate) fn is_active(&self, key: BanKey, now: Instant) -> bool {
         self.active() != 0 && self.map.get(&key).is_some_and(|it| it.is_active(now))

@@ -5,6 +5,7 @@ use crate::policy::{
     decision::{Check, Decision},
     head::RequestHead,
     label::PolicyLabel,
+    peek::Peek,
     set::PolicySet,
 };
 
@@ -35,6 +36,11 @@ impl<P: PolicySet> PolicySet for DryRun<P> {
 
     fn step_label(&self, step: usize) -> PolicyLabel {
         self.0.step_label(step).observed()
+    }
+
+    fn peek_step(&self, step: usize, request: &RequestHead<'_>) -> Option<Peek> {
+        // What a refusal would be is told; that it is not carried out, the label says.
+        self.0.peek_step(step, request)
     }
 }
 

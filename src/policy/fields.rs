@@ -22,7 +22,7 @@ enum Field {
 }
 
 /// A header field and what happens where the response already has it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct FixedField {
     pub(crate) name: HeaderName,
     pub(crate) value: HeaderValue,

@@ -82,6 +82,8 @@
 
 pub(crate) mod builder;
 pub(crate) mod charge;
+#[cfg(feature = "serde")]
+pub(crate) mod deserialize;
 pub(crate) mod fields;
 pub(crate) mod gcra;
 pub(crate) mod hasher;

@@ -24,6 +24,7 @@ use crate::{
         head::RequestHead,
         label::PolicyLabel,
         notice::Notice,
+        peek::Peek,
         receipt::{Outcome, Until},
         rejection::Rejection,
         set::Policy,
@@ -267,6 +268,56 @@ impl Policy for RateLimit {
             Some(counted) => Check::reject(limit.reject(|| request.system_now(), &counted)),
         }
     }
+
+    fn peek(&self, request: &RequestHead<'_>) -> Option<Peek> {
+        let limit = &*self.0;
+        if limit.settings.exempt.iter().any(|it| it(request)) {
+            return Some(Peek::admit("exempt"));
+        }
+        #[cfg(feature = "redis")]
+        if limit.shared.is_some() {
+            // What there is left is known to the store alone.
+            return None;
+        }
+        let tier = limit.tier(request);
+        let hasher = limit.limiter.hasher();
+        let key = match limit.settings.key.hash(request, tier.as_ref(), hasher) {
+            Keyed::Counted(key) => key,
+            Keyed::Missing => return Some(Peek::reject(missing())),
+            Keyed::Skipped => return Some(Peek::admit("the request is not counted")),
+        };
+        let cost = limit.cost(request);
+        let now = limit.limiter.nanos(request.now());
+        let table = limit.limiter.table();
+        let verdict = table.peek(key, cost, now, tier.as_ref(), |found| {
+            Verdict::new(&found, now)
+        });
+        let tightest = verdict.tightest();
+        let left = tightest.map_or_else(String::new, |it| {
+            format!(
+                ", {} of {} left in {}",
+                it.remaining(),
+                it.quota().capacity(),
+                it.name()
+            )
+        });
+        if verdict.is_admitted() {
+            return Some(Peek::admit(format!("costs {cost}{left}")));
+        }
+        let retry = verdict.retry();
+        let rejection = Rejection::new(
+            Action::RateLimitExceeded,
+            limit.settings.status,
+            limit_reason(retry),
+        )
+        .with_policy(name(&verdict));
+        let rejection = match retry {
+            Retry::After(wait) => rejection.with_retry_after(wait),
+            Retry::Never | Retry::Now => rejection,
+        };
+        let reason = format!("{}: costs {cost}{left}", rejection.reason());
+        Some(Peek::reject(rejection).with_reason(reason))
+    }
 }
 
 impl RateLimit {
@@ -392,10 +443,7 @@ impl Limit {
     ) -> Rejection {
         let verdict = &counted.verdict;
         let retry = verdict.retry();
-        let reason = match retry {
-            Retry::Never => "request costs more than the rate limit ever allows",
-            Retry::After(_) | Retry::Now => "rate limit exceeded",
-        };
+        let reason = limit_reason(retry);
         let mut rejection = Rejection::new(Action::RateLimitExceeded, self.settings.status, reason)
             .with_problem_type(QUOTA_EXCEEDED)
             .with_fields(self.fields(system_now, counted));
@@ -522,6 +570,13 @@ fn name(verdict: &Verdict) -> Arc<str> {
     match verdict.quotas.metered() {
         [first, ..] => Arc::clone(&first.name),
         [] => Arc::from("rate-limit"),
+    }
+}
+
+fn limit_reason(retry: Retry) -> &'static str {
+    match retry {
+        Retry::Never => "request costs more than the rate limit ever allows",
+        Retry::After(_) | Retry::Now => "rate limit exceeded",
     }
 }
 

@@ -162,6 +162,19 @@ impl Quota {
         self
     }
 
+    /// Sets how far settling may overdraw the quota, as [`with_overdraft`](Self::with_overdraft) does.
+    ///
+    /// # Errors
+    ///
+    /// Refuses an overdraft that takes more than ten years to refill.
+    pub fn try_with_overdraft(mut self, units: u32) -> Result<Self, QuotaError> {
+        if !refills_in_time(self.period, self.limit, units) {
+            return Err(QuotaError(Kind::OverdraftTooLarge));
+        }
+        self.overdraft = units;
+        Ok(self)
+    }
+
     /// Returns the name.
     #[must_use]
     pub fn name(&self) -> Cow<'_, str> {
@@ -289,6 +302,7 @@ pub struct QuotaError(pub(crate) Kind);
 pub(crate) enum Kind {
     BurstTooLarge,
     Name,
+    OverdraftTooLarge,
     PeriodTooLong,
     Syntax,
     TooFast,
@@ -304,6 +318,9 @@ impl fmt::Display for QuotaError {
                 "quota's burst takes more than ten years to refill: lower it, or shorten the period"
             }
             Kind::Name => "quota's name must be 1 to 64 printable ASCII characters",
+            Kind::OverdraftTooLarge => {
+                "quota's overdraft takes more than ten years to refill: lower it"
+            }
             Kind::PeriodTooLong => "quota's period is longer than 366 days: shorten it",
             Kind::Syntax => "quota must be written as `60/minute` or `10/s burst 30`",
             Kind::TooFast => {

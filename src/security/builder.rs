@@ -169,6 +169,15 @@ impl<R> SecurityBuilder<R> {
         self
     }
 
+    /// Adds limits with settings of their own: a `RateLimit`, an `InFlight`, or either within a [`DryRun`](crate::policy::DryRun).
+    ///
+    /// They are checked behind the [quotas](Self::rate_limit) and before API keys, so that guessing keys is limited as well; a limit that looks
+    /// at the key belongs to [`policy`](Self::policy). Called several times, in that order.
+    pub fn limit(mut self, limits: impl PolicySet) -> Self {
+        self.policies.limits.push(Arc::new(limits));
+        self
+    }
+
     /// Keeps what clients have spent of the quotas in a store that instances share. The default is the memory of this instance.
     ///
     /// The name must be the same on all instances and in all versions of the service, and another one for every layer and limit. `on_failure` says
@@ -227,6 +236,13 @@ impl<R> SecurityBuilder<R> {
     /// Sets the clock. The default is [`MonotonicClock`](crate::clock::MonotonicClock).
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Some(Arc::new(clock));
+        self
+    }
+
+    /// Sets the clock, shared with others.
+    #[cfg(feature = "serde")]
+    pub(crate) fn shared_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = Some(clock);
         self
     }
 

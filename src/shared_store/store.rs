@@ -4,7 +4,7 @@ use std::{
     collections::HashSet,
     fmt,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -38,7 +38,7 @@ pub struct RedisStore(Arc<Inner>);
 
 /// What all handles share.
 pub(crate) struct Inner {
-    pub(crate) settings: Settings,
+    pub(crate) settings: Arc<Settings>,
     pub(crate) breaker: Breaker,
     /// Where the task takes calls from; none until somebody calls.
     calls: Mutex<Option<mpsc::Sender<Call>>>,
@@ -52,7 +52,7 @@ pub(crate) struct Inner {
 impl RedisStore {
     pub(crate) fn new(settings: Settings, breaker: Breaker) -> Self {
         Self(Arc::new(Inner {
-            settings,
+            settings: Arc::new(settings),
             breaker,
             calls: Mutex::new(None),
             in_flight: AtomicUsize::new(0),
@@ -60,10 +60,6 @@ impl RedisStore {
             names: Mutex::default(),
             probe: Arc::new(Script::new(PROBE)),
         }))
-    }
-
-    pub(crate) fn of(inner: Arc<Inner>) -> Self {
-        Self(inner)
     }
 
     pub(crate) fn inner(&self) -> &Inner {
@@ -204,7 +200,7 @@ impl RedisStore {
         let runtime = Handle::try_current().map_err(|_| Cause::NoRuntime)?;
         let (sender, calls) = mpsc::channel(self.0.settings.max_in_flight);
         let response = (self.0.settings.deadline * 4).max(MIN_RESPONSE);
-        runtime.spawn(worker::run(Arc::downgrade(&self.0), calls, response));
+        runtime.spawn(worker::run(Arc::clone(&self.0.settings), calls, response));
         Ok(sender)
     }
 
@@ -226,9 +222,26 @@ impl RedisStore {
         if probing.as_ref().is_none_or(AbortHandle::is_finished)
             && let Ok(runtime) = Handle::try_current()
         {
-            let probe = runtime.spawn(worker::probe(Arc::downgrade(&self.0)));
+            let probe = runtime.spawn(probe(Arc::downgrade(&self.0)));
             *probing = Some(probe.abort_handle());
         }
+    }
+}
+
+/// Asks at ever longer pauses whether the store is back.
+async fn probe(inner: Weak<Inner>) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        time::sleep(pause).await;
+        let Some(inner) = inner.upgrade() else {
+            return;
+        };
+        let store = RedisStore(inner);
+        if store.probe().await {
+            store.0.breaker.close();
+            return;
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 
@@ -282,3 +295,5 @@ const RELISTEN: Duration = Duration::from_millis(500);
 const MIN_RESPONSE: Duration = Duration::from_millis(200);
 /// Writes, for that is what a replica, a store without memory and a user without permission cannot do.
 const PROBE: &str = "return redis.call('SET', KEYS[1], '1', 'PX', '1000')";
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);

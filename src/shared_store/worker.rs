@@ -1,10 +1,6 @@
 //! The task that sends calls to the store.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Weak},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use redis::{Pipeline, Value};
 use tokio::{
@@ -16,8 +12,8 @@ use crate::shared_store::{
     call::{Call, Redirected},
     failure::Cause,
     link::{Cluster, Link, Node},
+    settings::Settings,
     slots::redirection,
-    store::{Inner, RedisStore},
 };
 
 /// The most calls of one pipeline.
@@ -26,7 +22,11 @@ const BATCH: usize = 128;
 const PIPELINES: usize = 4;
 
 /// Sends calls until all handles of the store are gone.
-pub(crate) async fn run(inner: Weak<Inner>, mut calls: mpsc::Receiver<Call>, response: Duration) {
+pub(crate) async fn run(
+    settings: Arc<Settings>,
+    mut calls: mpsc::Receiver<Call>,
+    response: Duration,
+) {
     let pipelines = Arc::new(Semaphore::new(PIPELINES));
     let mut link: Option<Link> = None;
     while let Some(first) = calls.recv().await {
@@ -44,12 +44,9 @@ pub(crate) async fn run(inner: Weak<Inner>, mut calls: mpsc::Receiver<Call>, res
         if batch.is_empty() {
             continue;
         }
-        let Some(inner) = inner.upgrade() else {
-            return;
-        };
         let current = match link.take().filter(|link| !link.is_dead()) {
             Some(current) => current,
-            None => match Link::open(&inner.settings, response).await {
+            None => match Link::open(&settings, response).await {
                 Ok(opened) => opened,
                 Err(cause) => {
                     fail(batch, cause);
@@ -58,9 +55,10 @@ pub(crate) async fn run(inner: Weak<Inner>, mut calls: mpsc::Receiver<Call>, res
             },
         };
         link = Some(current.clone());
+        let settings = Arc::clone(&settings);
         tokio::spawn(async move {
             match &current {
-                Link::Cluster(cluster) => spread(cluster, batch, &inner).await,
+                Link::Cluster(cluster) => spread(cluster, batch, &settings).await,
                 Link::Single(node) => {
                     // Where a store has one node, there is nobody to be redirected to.
                     fail(send(node, batch).await, Cause::Moving);
@@ -72,7 +70,7 @@ pub(crate) async fn run(inner: Weak<Inner>, mut calls: mpsc::Receiver<Call>, res
 }
 
 /// Sends one batch to the nodes of a cluster that have its keys.
-async fn spread(cluster: &Cluster, batch: Vec<Call>, inner: &Inner) {
+async fn spread(cluster: &Cluster, batch: Vec<Call>, settings: &Settings) {
     let mut places: HashMap<_, Vec<Call>> = HashMap::new();
     for call in batch {
         match call.slot().and_then(|slot| cluster.place(slot)) {
@@ -82,7 +80,7 @@ async fn spread(cluster: &Cluster, batch: Vec<Call>, inner: &Inner) {
     }
     // One after the other: pipelines to other nodes are under way in other batches.
     for (place, calls) in places {
-        let node = match cluster.node(&place, &inner.settings).await {
+        let node = match cluster.node(&place, settings).await {
             Ok(node) => node,
             Err(cause) => {
                 fail(calls, cause);
@@ -90,13 +88,13 @@ async fn spread(cluster: &Cluster, batch: Vec<Call>, inner: &Inner) {
             }
         };
         for call in send(&node, calls).await {
-            redirect(cluster, call, inner).await;
+            redirect(cluster, call, settings).await;
         }
     }
 }
 
 /// Sends a call that has not run to where it has been redirected. Once, or twice where a slot is just about to move.
-async fn redirect(cluster: &Cluster, mut call: Call, inner: &Inner) {
+async fn redirect(cluster: &Cluster, mut call: Call, settings: &Settings) {
     for _ in 0..REDIRECTIONS {
         let (place, asking) = match call.redirected.take() {
             Some(Redirected::Ask(place)) => (Some(place), true),
@@ -113,7 +111,7 @@ async fn redirect(cluster: &Cluster, mut call: Call, inner: &Inner) {
         let Some(place) = place else {
             break;
         };
-        let node = match cluster.node(&place, &inner.settings).await {
+        let node = match cluster.node(&place, settings).await {
             Ok(node) => node,
             Err(cause) => return call.answer(Err(cause)),
         };
@@ -219,25 +217,6 @@ fn read(node: &Node, value: Option<Value>) -> Answer {
     Answer::Known(Err(cause))
 }
 
-/// Asks at ever longer pauses whether the store is back.
-pub(crate) async fn probe(inner: Weak<Inner>) {
-    let mut pause = FIRST_PAUSE;
-    loop {
-        time::sleep(pause).await;
-        let Some(inner) = inner.upgrade() else {
-            return;
-        };
-        let store = RedisStore::of(inner);
-        if store.probe().await {
-            store.inner().breaker.close();
-            return;
-        }
-        pause = (pause * 2).min(LONGEST_PAUSE);
-    }
-}
-
 /// So often a call is sent elsewhere.
 const REDIRECTIONS: usize = 4;
 const TRY_AGAIN: Duration = Duration::from_millis(3);
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);

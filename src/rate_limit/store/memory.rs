@@ -207,6 +207,35 @@ impl Table {
         })
     }
 
+    /// Answers what [`charge`](Self::charge) would, and writes nothing.
+    pub(crate) fn peek<R>(
+        &self,
+        key: KeyHash,
+        cost: u32,
+        now: u64,
+        quotas: Option<&QuotaSet>,
+        finish: impl FnOnce(Found<'_>) -> R,
+    ) -> R {
+        let rows = self.shard(key).lock();
+        let quotas = quotas.unwrap_or(&rows.quotas);
+        let seat = rows.places.seat(key, now);
+        let (before, _) = Arrivals::read(&rows.places, seat, &rows.overflow, quotas, now);
+        let conforms = |(metered, arrival): (&Metered, u64)| {
+            cost == 0 || metered.meter.wait(arrival, cost, now) == Some(0)
+        };
+        finish(Found {
+            quotas,
+            before: &before,
+            after: &before,
+            cost,
+            charged: quotas.metered().len() <= self.width && before.iter(quotas).all(conforms),
+            place: match seat {
+                Seat::None => Place::Overflow,
+                Seat::New(_) | Seat::Old(_) => Place::Own,
+            },
+        })
+    }
+
     /// Charges what has been spent already, whatever is left.
     pub(crate) fn force(&self, key: KeyHash, now: u64, correction: &Correction<'_>) {
         let mut rows = self.shard(key).lock();
