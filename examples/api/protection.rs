@@ -4,7 +4,7 @@ use std::{
     net::IpAddr,
     path::Path,
     sync::{
-        Arc, Mutex, PoisonError,
+        Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -12,7 +12,7 @@ use std::{
 use palisade::{
     SecurityLayer,
     api_key::{ApiKeys, KeyFormat, NewApiKey},
-    config::{ConfigErrors, HttpsMode, Reloader, SecurityConfig, SourceKind, Surroundings},
+    config::{HttpsMode, Reloader, SecurityConfig, SourceKind, Surroundings},
     event::{EventSink, SharedSink, TracingSink},
     ip_set::IpSet,
     secret::{ExposeSecret as _, SecretErrorKind, SecretLoader, SecretNotice},
@@ -45,7 +45,9 @@ pub(crate) struct Protection {
 /// A line for each fault, which names the setting and what is allowed.
 pub(crate) fn build(config: &Config, feed: impl EventSink) -> Result<Protection, String> {
     let events = &config.security.events;
-    let sink = events.sink((TracingSink, feed)).map_err(all)?;
+    let sink = events
+        .sink((TracingSink, feed))
+        .map_err(|errors| errors.to_string())?;
     let protection = assemble(config, sink)?;
     let watching = protection.lock().watch();
     watching.map_err(|error| format!("ip_filter: the files cannot be looked after: {error}"))?;
@@ -75,7 +77,9 @@ pub(crate) fn assemble(config: &Config, sink: SharedSink) -> Result<Protection, 
         surroundings = surroundings.with_api_keys(keys);
         made_key = made;
     }
-    let assembled = security.assemble(&surroundings).map_err(all)?;
+    let assembled = security
+        .assemble(&surroundings)
+        .map_err(|errors| errors.to_string())?;
     Ok(Protection {
         layer: assembled.builder.build(),
         keys: assembled.reloader.api_keys().cloned(),
@@ -96,10 +100,6 @@ fn completed(security: &SecurityConfig, has_tls: bool) -> SecurityConfig {
     };
     security.https.mode.get_or_insert(mode);
     security
-}
-
-fn all(errors: ConfigErrors) -> String {
-    errors.to_string()
 }
 
 impl Protection {
@@ -315,7 +315,7 @@ pub(crate) fn reload(protection: &Protection, file: Option<&Path>) {
         Ok(config) => {
             let security = completed(&config.security, protection.tls.is_some());
             match reloader.reload(security) {
-                Ok(reloaded) => tracing::info!("the settings were read again: {reloaded}"),
+                Ok(changes) => tracing::info!("the settings were read again: {changes}"),
                 Err(errors) => {
                     for error in errors.iter() {
                         tracing::error!(%error, "the settings cannot be used, the old ones stay");
@@ -340,7 +340,10 @@ pub(crate) fn reload(protection: &Protection, file: Option<&Path>) {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, sync::Mutex};
+    use std::{
+        fs,
+        sync::{Arc, Mutex},
+    };
 
     use palisade::event::{Action, SecurityEvent};
 

@@ -129,10 +129,6 @@ impl ApiKeyPolicy {
     }
 
     /// Finds whose key the request presents.
-    #[expect(
-        clippy::result_large_err,
-        reason = "never kept; a refusal must not allocate for it"
-    )]
     fn find<'t>(
         &self,
         table: &'t Table,

@@ -216,6 +216,7 @@ impl RateLimitKey {
     }
 
     /// Writes the key of a client's address, where that is all there is to it.
+    #[cfg(feature = "redis")]
     pub(crate) fn write_client<H: Hasher>(&self, client: ClientIp, hasher: &mut H) -> bool {
         match self.parts.as_slice() {
             [Part::ClientIp(prefix)] => {

@@ -14,7 +14,7 @@ use palisade::{
     event::{SecurityEvent, SharedSink},
     https::{Https, HttpsLayer},
     ip_filter::{IpDenylist, IpFilterLayer},
-    ip_set::{HostBits, IpList, IpListFile, IpListWatcher, IpSet, Reload},
+    ip_set::{HostBits, IpList, IpListFile, IpListWatcher, Reload},
 };
 use tempfile::TempDir;
 use tower::Layer;
@@ -359,7 +359,7 @@ mod under_load {
                 text + &format!("10.0.{high}.{low}\n")
             });
             text += client;
-            text.parse::<IpSet>().unwrap()
+            text.parse::<palisade::ip_set::IpSet>().unwrap()
         };
         let sets = CLIENTS.map(set);
         let list = IpList::new("blocked", sets[0].clone());
