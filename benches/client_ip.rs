@@ -9,6 +9,7 @@
 #![allow(
     clippy::cast_precision_loss,
     clippy::expect_used,
+    clippy::too_many_lines,
     clippy::type_complexity,
     reason = "a benchmark stops by panicking, and prints what it measured"
 )]

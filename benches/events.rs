@@ -69,7 +69,7 @@ fn counters() {
 
     const CALLS: u32 = 100_000;
 
-    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    let prometheus = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
     let labels = [
         ("layer", "bench"),
         ("policy", "bench"),
@@ -77,17 +77,17 @@ fn counters() {
     ];
     let atomic = AtomicU64::new(0);
     let alone = Counter::new(DECISIONS_TOTAL, &labels);
-    let recorded =
-        ::metrics::with_local_recorder(&recorder, || Counter::new(DECISIONS_TOTAL, &labels));
+    let followed =
+        ::metrics::with_local_recorder(&prometheus, || Counter::new(DECISIONS_TOTAL, &labels));
     let cases: [(&str, &dyn Fn()); 3] = [
         ("one atomic add", &|| {
             black_box(&atomic).fetch_add(1, Ordering::Relaxed);
         }),
         ("a counter without a recorder", &|| {
-            black_box(&alone).increment()
+            black_box(&alone).increment();
         }),
         ("a counter that Prometheus follows", &|| {
-            black_box(&recorded).increment()
+            black_box(&followed).increment();
         }),
     ];
     let mut times = cases.map(|_| Vec::new());
@@ -100,7 +100,7 @@ fn counters() {
             times.push(began.elapsed().as_secs_f64() * 1e9 / f64::from(CALLS));
         }
     }
-    assert_eq!(recorded.value(), 31 * u64::from(CALLS), "every call counts");
+    assert_eq!(followed.value(), 31 * u64::from(CALLS), "every call counts");
     println!("counting once, in nanoseconds:");
     let mut add = 0.0;
     for ((name, _), times) in cases.iter().zip(&mut times) {

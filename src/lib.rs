@@ -21,13 +21,14 @@
 //!
 //! # Overview
 //!
-//! - [`SecurityLayer`] is all of it as one layer, in the right order: see [`security`].
+//! - [`SecurityLayer`] is all of it as one layer, in the right order: see [`security`]. [`config`] makes it from a file.
 //! - [`client_ip`] finds out who is calling, and believes nobody it was not told to believe; [`proxy_protocol`] does so for load balancers
 //!   that speak it.
 //! - [`ip_filter`] lets in, or keeps out, by [sets of addresses](ip_set) that can be reloaded; [`jail`] bans by itself.
 //! - [`rate_limit`] limits how often a client may come, and [`in_flight`] how often at the same time.
 //! - [`https`] lets no plain text in, or redirects it, and keeps browsers with HTTPS; [`host`] refuses requests for hosts that are not
 //!   served; [`response_headers`] puts security headers on every response.
+//! - `shared_store` lets instances share limits and bans, through Redis or Valkey.
 //! - [`secret`] loads secrets, wipes and rotates them; [`api_key`] lets in whoever presents a key.
 //! - [`policy`] is what a protection is: a decision about the head of a request. Write your own, and
 //!   [`EnforceLayer`](enforce::EnforceLayer) carries it out.
@@ -86,7 +87,11 @@
 //! | `privacy` | | [keyed addresses](event::AddressPrivacy) in events |
 //! | `proxy-protocol` | | [`proxy_protocol`] |
 //! | `rate-limit` | yes | [`rate_limit`]: governor's arithmetic |
+//! | `redis` | | [`shared_store`]: limits and bans that instances share through Redis or Valkey |
+//! | `redis-tls` | | TLS to that store, by rustls |
+//! | `schema` | | the JSON schema of [`config`], by schemars |
 //! | `secrets` | | [`secret`] and [`api_key`] |
+//! | `serde` | | [`config`]: the facade from TOML, JSON, YAML or whatever else serde reads |
 //! | `tokio` | | tasks that reload secrets and save bans |
 //! | `tonic` | | the peer from tonic's `TcpConnectInfo` |
 //! | `tracing` | yes | [`TracingSink`](event::TracingSink), the default sink |
@@ -98,16 +103,17 @@
 //!
 //! | floor | what |
 //! |---|---|
-//! | 1 | [`clock`], [`metrics`] |
+//! | 1 | [`clock`], `from_text` (values of configuration), [`metrics`] |
 //! | 2 | [`event`] |
 //! | 3 | [`ip_set`] |
 //! | 4 | [`client_ip`]; [`secret`], which knows none of the others but the clock |
-//! | 5 | [`policy`]: policy, decision, rejection, receipt, composition |
+//! | 5 | [`policy`]: policy, decision, rejection, receipt, composition; `shared_store`: the connection to Redis |
 //! | 6 | [`respond`] |
 //! | 7 | [`enforce`]: the one gate service of the crate |
 //! | 8 | [`api_key`], [`host`], [`ip_filter`], [`jail`], [`proxy_protocol`], [`rate_limit`], [`response_headers`] |
 //! | 9 | [`https`], which redirects to hosts; [`in_flight`], which has the limiter's keys |
 //! | 10 | [`security`]: the facade, the one place that knows the order |
+//! | 11 | [`config`]: the facade as data |
 //!
 //! A test holds the crate to these floors, and to no two files that import each other.
 //!
@@ -123,8 +129,12 @@
 pub mod api_key;
 pub mod client_ip;
 pub mod clock;
+#[cfg(feature = "serde")]
+pub mod config;
 pub mod enforce;
 pub mod event;
+#[cfg(feature = "serde")]
+mod from_text;
 // Pages of text: nothing of it is compiled. Its examples need all features.
 #[cfg(any(
     all(doc, not(doctest)),
@@ -157,6 +167,8 @@ pub mod response_headers;
 #[cfg(feature = "secrets")]
 pub mod secret;
 pub mod security;
+#[cfg(feature = "redis")]
+pub mod shared_store;
 
 pub use self::security::SecurityLayer;
 

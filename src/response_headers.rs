@@ -207,6 +207,10 @@ impl ResponseHeaders {
         self
     }
 
+    fn does_something(&self) -> bool {
+        !self.fields.is_empty() || !self.removed.is_empty()
+    }
+
     fn apply(&self, status: StatusCode, headers: &mut HeaderMap) {
         // The fields of a 101 belong to the protocol that is switched to.
         if status == StatusCode::SWITCHING_PROTOCOLS {
@@ -286,7 +290,10 @@ where
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         SetResponseHeadersFuture {
             future: self.inner.call(request),
-            headers: Arc::clone(&self.headers),
+            headers: self
+                .headers
+                .does_something()
+                .then(|| Arc::clone(&self.headers)),
         }
     }
 }
@@ -296,7 +303,7 @@ pin_project! {
     pub struct SetResponseHeadersFuture<F> {
         #[pin]
         future: F,
-        headers: Arc<ResponseHeaders>,
+        headers: Option<Arc<ResponseHeaders>>,
     }
 }
 
@@ -309,9 +316,9 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let mut result = ready!(this.future.poll(cx));
-        if let Ok(response) = &mut result {
+        if let (Some(list), Ok(response)) = (this.headers, &mut result) {
             let status = response.status();
-            this.headers.apply(status, response.headers_mut());
+            list.apply(status, response.headers_mut());
         }
         Poll::Ready(result)
     }

@@ -26,7 +26,7 @@ for arg in "$@"; do
 done
 
 # Commands the tests call, and the Debian package each comes from.
-needed=(cc:gcc chromedriver:chromium-driver chromium:chromium codespell:codespell curl:curl fail2ban-client:fail2ban faketime:faketime jq:jq nginx:nginx-light pkg-config:pkg-config promtool:prometheus rsyslogd:rsyslog valgrind:valgrind)
+needed=(cc:gcc chromedriver:chromium-driver chromium:chromium codespell:codespell curl:curl fail2ban-client:fail2ban faketime:faketime jq:jq nginx:nginx-light pkg-config:pkg-config promtool:prometheus redis-server:redis-server rsyslogd:rsyslog)
 
 say() { printf '\n== %s\n' "$*"; }
 

@@ -1,20 +1,43 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # Prints the instructions that each service adds to one request of the bare service, admitted and refused.
 # Wants valgrind. Counts do not depend on the machine's noise: two runs of different lengths, and their difference.
-set -eu
+#
+#   instructions.sh                      all rows
+#   instructions.sh AROUND NAME...       some of them
+set -euo pipefail
 cd "$(dirname "$0")"
-cargo build --release --quiet
-binary=target/release/palisade-bench-peers
-count() {
-    valgrind --tool=callgrind --callgrind-out-file=/dev/null "$binary" count "$1" "$2" "$3" 2>&1 |
-        sed -n 's/.*Collected : //p'
+cargo build --release --quiet --bin count
+binary=target/release/count
+
+total() {
+    valgrind --tool=callgrind --callgrind-out-file=/dev/null "$binary" "$@" 2>&1 | sed -n 's/.*Collected : //p'
 }
-printf '%-24s %10s %10s\n' 'instructions added' admitted refused
-for name in bare palisade 'palisade fields' tower_governor 'tower_governor headers' axum-governor; do
-    for way in admitted refused; do
-        per=$((($(count "$name" $way 101000) - $(count "$name" $way 1000)) / 100000))
-        [ "$name" = bare ] && eval "bare_$way=$per"
-        eval "found_$way=\$((per - (\$([ '$name' = bare ] && echo 0 || echo \$bare_$way))))"
+
+# Instructions of one request.
+per_request() {
+    echo $((($(total "$@" 11000) - $(total "$@" 1000)) / 10000))
+}
+
+rows() {
+    local around=$1 name bare_admitted
+    shift
+    bare_admitted=$(per_request "$around" bare admitted)
+    printf '%-14s %-24s %10d\n' "$around" bare "$bare_admitted"
+    for name; do
+        printf '%-14s %-24s %+10d %+10d\n' "$around" "$name" \
+            $(($(per_request "$around" "$name" admitted) - bare_admitted)) \
+            $(($(per_request "$around" "$name" refused) - bare_admitted))
     done
-    printf '%-24s %10d %10d\n' "$name" "$found_admitted" "$found_refused"
-done
+}
+
+printf '%-14s %-24s %10s %10s\n' around instructions admitted refused
+if [ $# -gt 0 ]; then
+    rows "$@"
+    exit
+fi
+limiters=(palisade 'palisade fields' tower_governor 'tower_governor headers' axum-governor 'raw governor')
+rows tower "${limiters[@]}"
+rows content-type "${limiters[@]}"
+rows axum 'no-op layer' "${limiters[@]}"
+rows proxy 'tower_governor smart' 'palisade stack a' 'palisade stack b' 'typical stack' \
+    'tower-http one field' 'palisade https hsts' 'by hand preset' 'palisade preset'

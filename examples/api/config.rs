@@ -1,38 +1,53 @@
-//! The settings: defaults, then the TOML file, then the environment.
+//! The settings: those of `palisade.toml`, then the file, then the environment.
+//!
+//! What protects the service is palisade's own [`SecurityConfig`]; here are the settings of the server beside it, and the loader.
 
 use std::{
-    fmt::Display,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use bytesize::ByteSize;
-use palisade::rate_limit::Quota;
-use serde::{Deserialize, Deserializer, de::Error as _};
+use palisade::{
+    config::{SECTIONS, SecurityConfig},
+    ip_set::IpSet,
+};
+use serde::{Deserialize, de::DeserializeOwned};
 
 /// What every environment variable of the service begins with.
 const PREFIX: &str = "API__";
 
-/// All settings. An unknown key is an error: a misspelt protection is no protection.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+/// Every setting with its default.
+const DEFAULTS: &str = include_str!("palisade.toml");
+
+/// The sections of the server, beside those of the protection.
+const OWN: &[&str] = &["admin", "log", "redis", "server", "tls"];
+
+/// All settings.
+#[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub(crate) server: Server,
     pub(crate) tls: Tls,
     pub(crate) log: Log,
-    pub(crate) client_ip: ClientIp,
-    pub(crate) ip_filter: IpFilter,
-    pub(crate) https: Https,
-    pub(crate) rate_limit: RateLimit,
-    pub(crate) api_keys: ApiKeys,
-    pub(crate) jail: Jail,
+    pub(crate) redis: Redis,
     pub(crate) admin: Admin,
+    pub(crate) security: SecurityConfig,
+}
+
+/// The settings of the server. An unknown key is an error: a misspelt protection is no protection.
+#[derive(Deserialize)]
+struct Own {
+    server: Server,
+    tls: Tls,
+    log: Log,
+    redis: Redis,
+    admin: Admin,
 }
 
 /// The listener and its limits.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Server {
     /// The address to listen on.
     pub(crate) listen: SocketAddr,
@@ -51,34 +66,12 @@ pub(crate) struct Server {
     pub(crate) shutdown_grace: Duration,
 }
 
-impl Default for Server {
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
-            header_read_timeout: Duration::from_secs(5),
-            request_timeout: Duration::from_secs(10),
-            body_limit: ByteSize::kib(64),
-            max_connections: 1024,
-            shutdown_grace: Duration::from_secs(10),
-        }
-    }
-}
-
 /// What is logged, and how.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Log {
     pub(crate) format: LogFormat,
     pub(crate) level: LogLevel,
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self {
-            format: LogFormat::Auto,
-            level: LogLevel::Info,
-        }
-    }
 }
 
 /// How a line of the log looks.
@@ -103,188 +96,62 @@ pub(crate) enum LogLevel {
 
 /// TLS that the service terminates itself.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Tls {
     /// The certificate chain, a PEM file. With it the address of `[server]` speaks TLS.
+    #[serde(default)]
     pub(crate) certificate: Option<PathBuf>,
     /// The key of the certificate, a PEM file.
+    #[serde(default)]
     pub(crate) key: Option<PathBuf>,
     /// A second address, for plain text, where requests are redirected or refused as `[https]` says.
+    #[serde(default)]
     pub(crate) plain_listen: Option<SocketAddr>,
     /// How often the files are looked at for a new certificate.
     #[serde(with = "humantime_serde")]
     pub(crate) reload: Duration,
 }
 
-impl Default for Tls {
-    fn default() -> Self {
-        Self {
-            certificate: None,
-            key: None,
-            plain_listen: None,
-            reload: Duration::from_secs(10),
-        }
-    }
-}
-
-/// Who is calling, and whom the service believes about that.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct ClientIp {
-    pub(crate) source: Source,
-    /// The header of the source "header".
-    pub(crate) header: Option<String>,
-    /// The proxies whose forwarding headers are believed: addresses and networks.
-    pub(crate) trusted_proxies: Vec<String>,
-}
-
-/// Where the client's address is read from.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Source {
-    Forwarded,
-    Header,
-    #[default]
-    Peer,
-    XForwardedFor,
-}
-
-/// Who may come at all.
+/// The store in which instances share limits and bans. The password and the key of the hash are the secrets `REDIS_PASSWORD` and
+/// `REDIS_HASH_KEY`.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct IpFilter {
-    pub(crate) allow: Vec<String>,
-    pub(crate) allow_file: Option<PathBuf>,
-    pub(crate) deny: Vec<String>,
-    pub(crate) deny_file: Option<PathBuf>,
-    /// How often the files are looked at for a new list.
+#[serde(deny_unknown_fields)]
+pub(crate) struct Redis {
+    /// The address. None: each instance counts by itself.
+    #[serde(default)]
+    pub(crate) url: Option<String>,
+    /// The user of the store's ACL.
+    #[serde(default)]
+    pub(crate) username: Option<String>,
+    /// How long a decision may take.
     #[serde(with = "humantime_serde")]
-    pub(crate) reload: Duration,
-}
-
-impl Default for IpFilter {
-    fn default() -> Self {
-        Self {
-            allow: Vec::new(),
-            allow_file: None,
-            deny: Vec::new(),
-            deny_file: None,
-            reload: Duration::from_secs(5),
-        }
-    }
-}
-
-/// What happens to requests over plain text.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Https {
-    /// Without it: redirected where the service has a certificate and a host, refused where it has a certificate alone, and let pass otherwise.
-    pub(crate) mode: Option<HttpsMode>,
-    pub(crate) scheme: SchemeFrom,
-    /// The host, and port where it is not 443, that `GET` and `HEAD` requests are redirected to. All others are refused.
-    pub(crate) redirect_host: Option<String>,
-    /// The hosts the service is known by; requests for others are refused. None: any.
-    pub(crate) hosts: Vec<String>,
+    pub(crate) deadline: Duration,
+    /// What becomes of requests while the store is away.
+    pub(crate) on_failure: OnFailure,
+    /// By how many instances quotas are divided then.
+    pub(crate) expected_instances: u32,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum HttpsMode {
-    /// Plain text is let pass.
-    Off,
-    Redirect,
-    Reject,
-}
-
-/// Where the scheme of a request is read from.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum SchemeFrom {
-    Forwarded,
-    #[default]
-    Listener,
-    XForwardedProto,
-}
-
-/// How often a client may come.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct RateLimit {
-    /// All of them hold at once.
-    #[serde(deserialize_with = "parsed_list")]
-    pub(crate) quotas: Vec<Quota>,
-}
-
-impl Default for RateLimit {
-    fn default() -> Self {
-        Self {
-            quotas: vec![Quota::per_second(20).with_burst(40), Quota::per_hour(5_000)],
-        }
-    }
-}
-
-/// Who has a key. The keys themselves are the secret `API_KEYS`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct ApiKeys {
-    /// Whether requests need one.
-    pub(crate) required: bool,
-    /// How often the secret is looked at for new keys.
-    #[serde(with = "humantime_serde")]
-    pub(crate) reload: Duration,
-}
-
-impl Default for ApiKeys {
-    fn default() -> Self {
-        Self {
-            required: true,
-            reload: Duration::from_secs(10),
-        }
-    }
-}
-
-/// Automatic bans.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Jail {
-    pub(crate) enabled: bool,
-    /// How long a first ban lasts; further ones take longer.
-    #[serde(with = "humantime_serde")]
-    pub(crate) ban_time: Duration,
-    /// Addresses that are never banned, beside loopback and the trusted proxies.
-    pub(crate) exempt: Vec<String>,
-    /// Where bans are kept over a restart.
-    pub(crate) file: Option<PathBuf>,
-}
-
-impl Default for Jail {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            ban_time: Duration::from_secs(600),
-            exempt: Vec::new(),
-            file: None,
-        }
-    }
+pub(crate) enum OnFailure {
+    /// They pass, uncounted.
+    Allow,
+    /// They are refused with 503.
+    Deny,
+    /// Each instance counts by itself, with its share of the quotas.
+    Fallback,
 }
 
 /// The listener for metrics and administration.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Admin {
     /// The address to listen on. None: no such listener.
+    #[serde(default)]
     pub(crate) listen: Option<SocketAddr>,
     /// Who may come there.
-    pub(crate) allow: Vec<String>,
-}
-
-impl Default for Admin {
-    fn default() -> Self {
-        Self {
-            listen: None,
-            allow: vec!["127.0.0.0/8".into(), "::1".into()],
-        }
-    }
+    pub(crate) allow: IpSet,
 }
 
 impl Config {
@@ -309,13 +176,15 @@ impl Config {
         environment: impl Iterator<Item = (String, Option<String>)>,
     ) -> Result<Self, String> {
         let mut place = String::from("default settings");
-        let mut table = toml::Table::new();
+        let mut table: toml::Table =
+            toml::from_str(DEFAULTS).map_err(|error| in_one_line("palisade.toml", &error))?;
         if let Some(path) = file {
             place = path.display().to_string();
             let text = std::fs::read_to_string(path)
                 .map_err(|error| format!("{place}: cannot be read: {error}"))?;
-            // The file alone first, so that its errors name its lines.
-            table = toml::from_str(&text).map_err(|error| in_one_line(&place, &error))?;
+            let over = toml::from_str(&text).map_err(|error| in_one_line(&place, &error))?;
+            merge(&mut table, over);
+            // Without the environment first, so that it is not blamed.
             Self::from_table(table.clone()).map_err(|error| format!("{place}: {error}"))?;
         }
         for (name, value) in environment {
@@ -334,28 +203,45 @@ impl Config {
         Ok(config)
     }
 
-    fn from_table(table: toml::Table) -> Result<Self, String> {
-        serde_path_to_error::deserialize(table).map_err(|error| {
-            let path = error.path().to_string();
-            let message = error.inner().to_string();
-            let message = message.lines().collect::<Vec<_>>().join(" ");
-            match path.as_str() {
-                "." => message,
-                path => format!("{path}: {message}"),
-            }
+    fn from_table(mut table: toml::Table) -> Result<Self, String> {
+        let known = |name: &str| OWN.contains(&name) || SECTIONS.contains(&name);
+        if let Some(unknown) = table.keys().find(|it| !known(it)) {
+            let mut known: Vec<_> = OWN.iter().chain(SECTIONS).collect();
+            known.sort_unstable();
+            let known: Vec<_> = known.iter().map(|it| format!("`{it}`")).collect();
+            let known = known.join(", ");
+            return Err(format!(
+                "unknown section `{unknown}`, expected one of {known}"
+            ));
+        }
+        let own = OWN
+            .iter()
+            .filter_map(|it| table.remove_entry(*it))
+            .collect();
+        let Own {
+            server,
+            tls,
+            log,
+            redis,
+            admin,
+        } = read(own)?;
+        Ok(Self {
+            server,
+            tls,
+            log,
+            redis,
+            admin,
+            security: read(table)?,
         })
     }
 
-    /// Refuses values that a type alone cannot refuse.
+    /// Refuses values of the server that a type alone cannot refuse.
     fn check(&self) -> Result<(), String> {
         let server = &self.server;
         for (name, value) in [
             ("server.header_read_timeout", server.header_read_timeout),
             ("server.request_timeout", server.request_timeout),
             ("tls.reload", self.tls.reload),
-            ("ip_filter.reload", self.ip_filter.reload),
-            ("api_keys.reload", self.api_keys.reload),
-            ("jail.ban_time", self.jail.ban_time),
         ] {
             if value.is_zero() {
                 return Err(format!("{name}: must be longer than 0s"));
@@ -364,53 +250,63 @@ impl Config {
         if server.max_connections == 0 {
             return Err("server.max_connections: must be at least 1".into());
         }
-        if self.rate_limit.quotas.is_empty() {
-            return Err("rate_limit.quotas: must name at least one quota, as \"20/second\"".into());
-        }
         Ok(())
+    }
+}
+
+/// Reads a value, and says what is wrong by the path of the key.
+fn read<T: DeserializeOwned>(table: toml::Table) -> Result<T, String> {
+    serde_path_to_error::deserialize(table).map_err(|error| {
+        let path = error.path().to_string();
+        let message = error.inner().to_string();
+        let message = message.lines().collect::<Vec<_>>().join(" ");
+        match path.as_str() {
+            "." => message,
+            path => format!("{path}: {message}"),
+        }
+    })
+}
+
+/// Lays one table over another. Lists are replaced as a whole.
+fn merge(table: &mut toml::Table, over: toml::Table) {
+    for (key, value) in over {
+        match (table.get_mut(&key), value) {
+            (Some(toml::Value::Table(table)), toml::Value::Table(over)) => merge(table, over),
+            (_, value) => {
+                table.insert(key, value);
+            }
+        }
     }
 }
 
 /// Puts one environment variable into the table: `server__listen` is `listen` of `[server]`.
 fn set(table: &mut toml::Table, path: &str, value: &str) -> Result<(), String> {
-    let Some((section, key)) = path.split_once("__") else {
+    let Some((sections, key)) = path.rsplit_once("__") else {
         return Err(format!(
             "has the form {PREFIX}SECTION__KEY, as {PREFIX}SERVER__LISTEN"
         ));
     };
-    let section = table
-        .entry(section)
-        .or_insert_with(|| toml::Value::Table(toml::Table::new()));
-    let Some(section) = section.as_table_mut() else {
-        return Err("names something that is no section".into());
-    };
+    let mut table = table;
+    for section in sections.split("__") {
+        let section = table
+            .entry(section)
+            .or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        table = section
+            .as_table_mut()
+            .ok_or("names something that is no section")?;
+    }
     // Numbers, booleans and lists are written as in TOML; whatever is none of them is a string.
     let parsed = toml::from_str::<toml::Table>(&format!("value = {value}"))
         .ok()
         .and_then(|mut table| table.remove("value"))
         .unwrap_or_else(|| toml::Value::String(value.to_owned()));
-    section.insert(key.to_owned(), parsed);
+    table.insert(key.to_owned(), parsed);
     Ok(())
 }
 
 fn in_one_line(place: &str, error: &toml::de::Error) -> String {
     let message = error.message().lines().collect::<Vec<_>>().join(" ");
     format!("{place}: {message}")
-}
-
-/// Reads a list of values that are written as strings.
-fn parsed_list<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: std::str::FromStr<Err: Display>,
-{
-    Vec::<String>::deserialize(deserializer)?
-        .iter()
-        .map(|text| {
-            text.parse()
-                .map_err(|error| D::Error::custom(format!("{text:?}: {error}")))
-        })
-        .collect()
 }
 
 #[cfg(test)]
@@ -441,28 +337,65 @@ mod tests {
     fn defaults_are_valid() {
         let config = Config::load_with(None, std::iter::empty()).unwrap();
         assert!(config.server.listen.ip().is_loopback());
-        assert_eq!(config.rate_limit.quotas.len(), 2);
+        assert_eq!(config.security.rate_limit.quotas.len(), 2);
+    }
+
+    /// The settings that are commented out, each in its section.
+    fn commented_out() -> Vec<String> {
+        let mut section = "";
+        let mut settings = Vec::new();
+        for line in DEFAULTS.lines() {
+            let comment = line.strip_prefix("# ");
+            let text = comment.unwrap_or(line);
+            if text.starts_with('[') && text.ends_with(']') {
+                section = text;
+            } else if comment.is_some() && text.split(' ').nth(1) == Some("=") {
+                settings.push(format!("{section}\n{text}"));
+            }
+        }
+        settings
     }
 
     #[test]
-    fn the_documented_file_holds_the_defaults() {
-        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/palisade.toml");
-        let documented = Config::load_with(Some(Path::new(file)), std::iter::empty()).unwrap();
-        assert_eq!(
-            format!("{documented:?}"),
-            format!("{:?}", Config::default())
-        );
+    fn what_is_commented_out_in_the_documented_file_is_spelt_right() {
+        let settings = commented_out();
+        assert!(settings.len() > 20, "{}", settings.len());
+        for setting in settings {
+            // What else the section needs.
+            let setting = match setting.strip_prefix("[in_flight]\n") {
+                Some(key) if !key.starts_with("limit") => format!("[in_flight]\nlimit = 1\n{key}"),
+                _ => setting,
+            };
+            if let Err(error) = load(&setting, &[]) {
+                panic!("{setting}: {error}");
+            }
+        }
+    }
 
-        // What is commented out is spelt right as well.
-        let text = std::fs::read_to_string(file).unwrap();
-        let uncommented: Vec<_> = text
-            .lines()
-            .map(|line| match line.strip_prefix("# ") {
-                Some(setting) if setting.split(' ').nth(1) == Some("=") => setting,
-                _ => line,
-            })
-            .collect();
-        load(&uncommented.join("\n"), &[]).unwrap();
+    #[test]
+    fn every_key_of_the_schema_is_in_the_documented_file() {
+        let schema: serde_json::Value = serde_json::from_str(palisade::config::SCHEMA).unwrap();
+        let mut keys = Vec::new();
+        collect(&schema, &mut keys);
+        assert!(keys.len() > 100, "{}", keys.len());
+        for key in keys {
+            let is_there = [format!("{key} = "), format!("[{key}]")];
+            let is_there = is_there.iter().any(|it| DEFAULTS.contains(it.as_str()));
+            assert!(is_there, "palisade.toml says nothing of {key}");
+        }
+    }
+
+    fn collect(schema: &serde_json::Value, keys: &mut Vec<String>) {
+        match schema {
+            serde_json::Value::Array(items) => items.iter().for_each(|it| collect(it, keys)),
+            serde_json::Value::Object(members) => {
+                if let Some(properties) = members.get("properties").and_then(|it| it.as_object()) {
+                    keys.extend(properties.keys().cloned());
+                }
+                members.values().for_each(|it| collect(it, keys));
+            }
+            _ => {}
+        }
     }
 
     #[test]
@@ -478,7 +411,7 @@ mod tests {
         .unwrap();
         assert_eq!(config.server.listen.to_string(), "[::1]:2");
         assert_eq!(config.server.max_connections, 7);
-        assert_eq!(config.rate_limit.quotas.len(), 1);
+        assert_eq!(config.security.rate_limit.quotas.len(), 1);
     }
 
     #[test]
@@ -526,9 +459,9 @@ mod tests {
             &["rate_limit.quotas", "0/s"],
         );
         check_error(
-            "[rate_limit]\nquotas = []",
+            "[jail]\nban_tim = \"1m\"",
             &[],
-            &["rate_limit.quotas", "at least one"],
+            &["jail", "ban_tim", "`ban_time`"],
         );
         check_error(
             "",

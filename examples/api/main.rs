@@ -5,6 +5,7 @@
 mod admin;
 mod args;
 mod config;
+mod explain;
 mod health;
 mod idle;
 mod logs;
@@ -33,8 +34,10 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(code) => code,
-        Err(Failure::Configuration(error)) => {
-            eprintln!("api: {error}");
+        Err(Failure::Configuration(errors)) => {
+            for error in errors.lines() {
+                eprintln!("api: {error}");
+            }
             ExitCode::from(MISCONFIGURED)
         }
         Err(Failure::Runtime(error)) => {
@@ -47,44 +50,54 @@ fn main() -> ExitCode {
 /// Why the process ends early.
 #[derive(Debug)]
 enum Failure {
-    /// The configuration is wrong: one line that names the place, the setting and what is allowed.
+    /// The configuration is wrong: a line for each fault, which names the setting and what is allowed.
     Configuration(String),
     /// Something failed that was right to try.
     Runtime(String),
 }
 
 fn run(args: &Args) -> Result<ExitCode, Failure> {
-    if args.command == Command::Help {
-        print!("{}", args::HELP);
-        return Ok(ExitCode::SUCCESS);
-    }
-    if args.command == Command::NewKey {
-        return new_key();
-    }
-    let config = Config::load(args.config.as_deref()).map_err(Failure::Configuration)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::Runtime(format!("cannot start the runtime: {error}")))?;
-    match args.command {
-        Command::Healthcheck => Ok(match runtime.block_on(health::probe(&config)) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
+    let file = args.config.as_deref();
+    let config = || Config::load(file).map_err(Failure::Configuration);
+    let runtime = || {
+        tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::Runtime(format!("cannot start the runtime: {error}")))
+    };
+    match &args.command {
+        Command::Help => print!("{}", args::HELP),
+        Command::NewKey => return new_key(),
+        Command::Check => {
+            explain::check(&config()?).map_err(Failure::Configuration)?;
+            println!("the settings are good");
+        }
+        Command::Explain(question) => {
+            let explanation =
+                explain::explain(&config()?, question).map_err(Failure::Configuration)?;
+            println!("{explanation}");
+        }
+        Command::Healthcheck => {
+            let config = config()?;
+            if let Err(error) = runtime()?.block_on(health::probe(&config)) {
                 eprintln!("api: unhealthy: {error}");
-                ExitCode::FAILURE
+                return Ok(ExitCode::FAILURE);
             }
-        }),
-        Command::Help | Command::NewKey | Command::Serve => {
+        }
+        Command::Serve => {
+            let config = config()?;
+            let runtime = runtime()?;
             logs::start(&config.log);
             let feed = admin::EventFeed::default();
             // Before anything that counts is made.
             let metrics = admin::install_metrics().map_err(Failure::Runtime)?;
             let protection =
                 protection::build(&config, feed.clone()).map_err(Failure::Configuration)?;
-            runtime.block_on(server::serve(config, protection, feed, metrics))?;
-            Ok(ExitCode::SUCCESS)
+            let file = args.config.clone();
+            runtime.block_on(server::serve(file, config, protection, feed, metrics))?;
         }
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Makes an API key. The key is on standard output alone, so that it can be piped to where it belongs.

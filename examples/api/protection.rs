@@ -1,351 +1,210 @@
-//! What protects the service, made from the settings.
+//! What protects the service: palisade's own configuration, and what only this service knows beside it.
 
 use std::{
-    fmt::Display,
     net::IpAddr,
     path::Path,
     sync::{
-        Arc,
+        Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
 };
 
-use axum::http::{HeaderName, StatusCode};
 use palisade::{
     SecurityLayer,
-    api_key::{ApiKeyPolicy, ApiKeys, KeyFormat, NewApiKey},
-    client_ip::{ClientIpSource, SchemeSource, TrustedProxies},
-    event::{EventSink, FloodControl, SharedSink, TracingSink},
-    host::AllowedHosts,
-    https::{Hsts, Https, RedirectTarget},
-    ip_filter::{IpAllowlist, IpDenylist},
-    ip_set::{IpList, IpListFile, IpListWatcher, IpSet},
-    jail::{BanTime, Jail, JailBuilder, Rule, TrapPaths},
-    response_headers::ResponseHeaders,
+    api_key::{ApiKeys, KeyFormat, NewApiKey},
+    config::{HttpsMode, Reloader, SecurityConfig, SourceKind, Surroundings},
+    event::{EventSink, SharedSink, TracingSink},
+    ip_set::IpSet,
     secret::{ExposeSecret as _, SecretErrorKind, SecretLoader, SecretNotice},
-    security::{SecurityBuilder, secret_events},
+    security::secret_events,
+    shared_store::{OnStoreFailure, RedisStore},
 };
 
 use crate::{
     admin,
-    config::{Config, HttpsMode, SchemeFrom, Source},
+    config::{Config, OnFailure},
     tls::Tls,
 };
-
-/// What the secret that holds the API keys is called.
-const KEYS: &str = "API_KEYS";
-
-/// How often summaries of events that are due are looked for.
-const TICK: Duration = Duration::from_secs(1);
 
 /// The layer, what can be reloaded, and a line about each part.
 #[derive(Debug)]
 pub(crate) struct Protection {
     pub(crate) layer: SecurityLayer,
     pub(crate) keys: Option<ApiKeys>,
-    pub(crate) lists: Option<IpListWatcher>,
     pub(crate) tls: Option<Tls>,
     pub(crate) summary: Vec<String>,
     /// The key that was made because there is none, for the lines to try.
     pub(crate) made_key: Option<NewApiKey>,
+    reloader: Mutex<Reloader>,
 }
 
-/// Builds the protection. Events go through flood control to the log and to `feed`.
+/// Builds the protection that serves. Events go to the log and to `feed`, as `[events]` says.
 ///
 /// # Errors
 ///
-/// One line that names the setting and what is allowed.
+/// A line for each fault, which names the setting and what is allowed.
 pub(crate) fn build(config: &Config, feed: impl EventSink) -> Result<Protection, String> {
-    let proxies = trusted_proxies(config)?;
+    let events = &config.security.events;
+    let sink = events
+        .sink((TracingSink, feed))
+        .map_err(|errors| errors.to_string())?;
+    let protection = assemble(config, sink)?;
+    let watching = protection.lock().watch();
+    watching.map_err(|error| format!("ip_filter: the files cannot be looked after: {error}"))?;
+    Ok(protection)
+}
+
+/// Builds the protection and starts nothing. Events go to `sink`.
+///
+/// # Errors
+///
+/// A line for each fault, which names the setting and what is allowed.
+pub(crate) fn assemble(config: &Config, sink: SharedSink) -> Result<Protection, String> {
     let tls = tls(config)?;
-    // The ticker makes the last summary of an attack come in time, although no further event calls for it.
-    let sink = SharedSink::new(FloodControl::new((TracingSink, feed)))
-        .with_ticker(TICK)
-        .map_err(|error| format!("no thread for security events: {error}"))?;
-    let mut parts = Parts {
-        sink: sink.clone(),
-        files: Vec::new(),
-        summary: Vec::new(),
-    };
-    let mut builder = SecurityLayer::builder(source(config, proxies.as_ref())?)
-        .without_untrusted_headers()
-        .response_headers(ResponseHeaders::api())
-        .check_duration()
-        .sink(sink.clone());
-    parts.tell(match (config.client_ip.source, &proxies) {
-        (Source::Peer, _) => {
-            "client address: the peer of the connection; forwarding headers are ignored".into()
-        }
-        (source, _) => format!(
-            "client address: {source:?}, believed from {} alone",
-            config.client_ip.trusted_proxies.join(", ")
-        ),
-    });
-    builder = parts.jail(builder, config)?;
-    builder = parts.lists(builder, config)?;
-    builder = parts.https(builder, config, proxies.as_ref(), tls.is_some())?;
-    for quota in &config.rate_limit.quotas {
-        builder = builder.rate_limit(quota.clone());
+    let security = completed(&config.security, tls.is_some());
+    let mut surroundings = Surroundings::new().with_sink(sink.clone());
+    if let Some(store) = store(config, &sink)? {
+        let on_failure = match config.redis.on_failure {
+            OnFailure::Allow => OnStoreFailure::Allow,
+            OnFailure::Deny => OnStoreFailure::Deny,
+            OnFailure::Fallback => OnStoreFailure::Fallback,
+        };
+        surroundings = surroundings.with_store(&store, "api", on_failure);
     }
-    let quotas: Vec<_> = config
+    let mut made_key = None;
+    if security.api_keys.required {
+        let (keys, made) = keys(config, &security, sink)?;
+        surroundings = surroundings.with_api_keys(keys);
+        made_key = made;
+    }
+    let assembled = security
+        .assemble(&surroundings)
+        .map_err(|errors| errors.to_string())?;
+    Ok(Protection {
+        layer: assembled.builder.build(),
+        keys: assembled.reloader.api_keys().cloned(),
+        tls,
+        summary: summary(config, &security),
+        made_key,
+        reloader: Mutex::new(assembled.reloader),
+    })
+}
+
+/// Fills in what follows from whether the service has a certificate.
+fn completed(security: &SecurityConfig, has_tls: bool) -> SecurityConfig {
+    let mut security = security.clone();
+    let mode = match (has_tls, &security.https.redirect_host) {
+        (true, Some(_)) => HttpsMode::Redirect,
+        (true, None) => HttpsMode::Reject,
+        (false, _) => HttpsMode::Off,
+    };
+    security.https.mode.get_or_insert(mode);
+    security
+}
+
+impl Protection {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Reloader> {
+        self.reloader.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Says what protects the service, a line for each part.
+fn summary(config: &Config, security: &SecurityConfig) -> Vec<String> {
+    let mut lines = Vec::new();
+    let client_ip = &security.client_ip;
+    lines.push(if client_ip.source == SourceKind::Peer {
+        "client address: the peer of the connection; forwarding headers are ignored".into()
+    } else {
+        let proxies = shown(&client_ip.trusted_proxies);
+        format!(
+            "client address: {:?}, believed from {proxies} alone",
+            client_ip.source
+        )
+    });
+    lines.push(if security.jail.enabled {
+        let time = security.jail.ban_time;
+        format!("automatic bans: {time} for guessing keys, probing paths or touching traps")
+    } else {
+        "automatic bans: off".into()
+    });
+    let filter = &security.ip_filter;
+    let file = |path: &Path| format!("whom {} lists", path.display());
+    let denied = (!filter.deny.is_empty()).then(|| shown(&filter.deny));
+    let denied = denied
+        .into_iter()
+        .chain(filter.deny_file.as_deref().map(file));
+    lines.extend(denied.map(|it| format!("denied: {it}")));
+    let allowed = (!filter.allow.is_empty()).then(|| shown(&filter.allow));
+    let allowed = allowed
+        .into_iter()
+        .chain(filter.allow_file.as_deref().map(file));
+    lines.extend(allowed.map(|it| format!("allowed: {it}, alone")));
+    if !security.https.hosts.is_empty() {
+        lines.push(format!("hosts: {}", security.https.hosts.join(", ")));
+    }
+    lines.push(match (security.https.mode, &security.https.redirect_host) {
+        (Some(HttpsMode::Redirect), Some(host)) => {
+            format!("plain text: GET and HEAD are redirected to {host}, the rest is refused")
+        }
+        (Some(HttpsMode::Redirect), None) => "plain text: GET and HEAD are redirected".into(),
+        (Some(HttpsMode::Reject), _) => "plain text: refused".into(),
+        _ => "plain text: let pass".into(),
+    });
+    let quotas: Vec<_> = security
         .rate_limit
         .quotas
         .iter()
         .map(ToString::to_string)
         .collect();
-    parts.tell(format!("rate limit per client: {}", quotas.join(" and ")));
-    let (keys, made_key) = keys(config, sink)?;
-    if let Some(keys) = &keys {
-        parts.tell(format!("API keys: {} valid", keys.count()));
-        builder = builder.api_keys(ApiKeyPolicy::new(keys.clone()));
+    lines.push(if quotas.is_empty() {
+        "rate limit per client: none".into()
     } else {
-        parts.tell("API keys: none needed".into());
+        format!("rate limit per client: {}", quotas.join(" and "))
+    });
+    if !security.rate_limit.limits.is_empty() {
+        lines.push(format!(
+            "further rate limits: {}",
+            security.rate_limit.limits.len()
+        ));
     }
+    if let Some(in_flight) = &security.in_flight {
+        lines.push(format!(
+            "requests at the same time: {} per client",
+            in_flight.limit
+        ));
+    }
+    if config.redis.url.is_some() {
+        lines.push(format!(
+            "shared with other instances: limits and bans; while the store is away: {:?}",
+            config.redis.on_failure
+        ));
+    }
+    lines.push(if security.api_keys.required {
+        "API keys: needed".into()
+    } else {
+        "API keys: none needed".into()
+    });
     let server = &config.server;
-    parts.tell(format!(
+    lines.push(format!(
         "request: head within {:?}, whole within {:?}, body up to {}",
         server.header_read_timeout, server.request_timeout, server.body_limit
     ));
-    parts.tell(format!(
+    lines.push(format!(
         "connections: up to {} at a time",
         server.max_connections
     ));
-    let lists = parts.watch(config)?;
-    Ok(Protection {
-        layer: builder.build(),
-        keys,
-        lists,
-        tls,
-        summary: parts.summary,
-        made_key,
-    })
+    lines
 }
 
-#[derive(Debug)]
-struct Parts {
-    sink: SharedSink,
-    files: Vec<IpListFile>,
-    summary: Vec<String>,
-}
-
-impl Parts {
-    fn tell(&mut self, line: String) {
-        self.summary.push(line);
+/// Shows the first few entries of a set.
+fn shown(set: &IpSet) -> String {
+    const MOST: usize = 8;
+    let entries = set.entries();
+    let mut shown: Vec<_> = entries.iter().take(MOST).map(ToString::to_string).collect();
+    if MOST < entries.len() {
+        shown.push(format!("{} more", entries.len() - MOST));
     }
-
-    fn jail(
-        &mut self,
-        builder: SecurityBuilder,
-        config: &Config,
-    ) -> Result<SecurityBuilder, String> {
-        if !config.jail.enabled {
-            self.tell("automatic bans: off".into());
-            return Ok(builder);
-        }
-        self.tell(format!(
-            "automatic bans: {:?} for guessing keys, probing paths or touching traps",
-            config.jail.ban_time
-        ));
-        let mut exempt = config.jail.exempt.clone();
-        exempt.extend(config.client_ip.trusted_proxies.iter().cloned());
-        let exempt = if exempt.is_empty() {
-            IpSet::empty()
-        } else {
-            set("jail.exempt", &exempt)?
-        };
-        Ok(builder.jail(jail(config, exempt)))
-    }
-
-    fn lists(
-        &mut self,
-        mut builder: SecurityBuilder,
-        config: &Config,
-    ) -> Result<SecurityBuilder, String> {
-        let filter = &config.ip_filter;
-        if !filter.deny.is_empty() {
-            self.tell(format!("denied: {}", filter.deny.join(", ")));
-            builder = builder.deny(IpDenylist::new(IpList::new(
-                "denied",
-                set("ip_filter.deny", &filter.deny)?,
-            )));
-        }
-        if let Some(path) = &filter.deny_file {
-            self.tell(format!("denied: whom {} lists", path.display()));
-            let file = self.file("ip_filter.deny_file", "denied_file", path)?;
-            builder = builder.deny(IpDenylist::new(file));
-        }
-        if !filter.allow.is_empty() {
-            self.tell(format!("allowed: {} alone", filter.allow.join(", ")));
-            let allow = IpAllowlist::new(IpList::new(
-                "allowed",
-                set("ip_filter.allow", &filter.allow)?,
-            ));
-            builder = builder.allow(allow.map_err(|error| format!("ip_filter.allow: {error}"))?);
-        }
-        if let Some(path) = &filter.allow_file {
-            self.tell(format!("allowed: whom {} lists, alone", path.display()));
-            let file = self.file("ip_filter.allow_file", "allowed_file", path)?;
-            let allow = IpAllowlist::new(file);
-            builder =
-                builder.allow(allow.map_err(|error| format!("ip_filter.allow_file: {error}"))?);
-        }
-        Ok(builder)
-    }
-
-    fn file(&mut self, setting: &str, name: &str, path: &Path) -> Result<IpList, String> {
-        let file = IpListFile::open(name, path)
-            .map_err(|error| format!("{setting}: {}: {error}", path.display()))?
-            .with_sink(self.sink.clone());
-        let list = file.list();
-        self.files.push(file);
-        Ok(list)
-    }
-
-    fn watch(&mut self, config: &Config) -> Result<Option<IpListWatcher>, String> {
-        if self.files.is_empty() {
-            return Ok(None);
-        }
-        let files = std::mem::take(&mut self.files);
-        IpListWatcher::spawn(files, config.ip_filter.reload)
-            .map(Some)
-            .map_err(|error| format!("ip_filter: the files cannot be looked after: {error}"))
-    }
-
-    fn https(
-        &mut self,
-        mut builder: SecurityBuilder,
-        config: &Config,
-        proxies: Option<&TrustedProxies>,
-        has_tls: bool,
-    ) -> Result<SecurityBuilder, String> {
-        let settings = &config.https;
-        let scheme = match (settings.scheme, proxies) {
-            (SchemeFrom::Listener, _) => SchemeSource::Listener,
-            (SchemeFrom::Forwarded, Some(proxies)) => SchemeSource::Forwarded(proxies.clone()),
-            (SchemeFrom::XForwardedProto, Some(proxies)) => {
-                SchemeSource::XForwardedProto(proxies.clone())
-            }
-            (_, None) => {
-                return Err(
-                    "https.scheme: needs client_ip.trusted_proxies, whose word it takes".into(),
-                );
-            }
-        };
-        if !settings.hosts.is_empty() {
-            let hosts = AllowedHosts::new(&settings.hosts)
-                .map_err(|error| format!("https.hosts: {error}"))?;
-            self.tell(format!("hosts: {}", settings.hosts.join(", ")));
-            builder = builder.hosts(hosts);
-        }
-        let mode = settings
-            .mode
-            .unwrap_or(match (has_tls, &settings.redirect_host) {
-                (true, Some(_)) => HttpsMode::Redirect,
-                (true, None) => HttpsMode::Reject,
-                (false, _) => HttpsMode::Off,
-            });
-        let https = match mode {
-            HttpsMode::Off => {
-                self.tell("plain text: let pass".into());
-                return Ok(builder.scheme(scheme));
-            }
-            HttpsMode::Redirect => {
-                let host = settings.redirect_host.as_deref().ok_or(
-                    "https.redirect_host: is needed by https.mode = \"redirect\", as \"api.example.com\"",
-                )?;
-                self.tell(format!(
-                    "plain text: GET and HEAD are redirected to {host}, the rest is refused"
-                ));
-                Https::redirect_to(scheme, redirect_target(host)?)
-            }
-            HttpsMode::Reject => {
-                self.tell("plain text: refused".into());
-                Https::reject(scheme)
-            }
-        };
-        Ok(builder.https(https.with_hsts(Hsts::one_year())))
-    }
-}
-
-fn redirect_target(host: &str) -> Result<RedirectTarget, String> {
-    let wrong = |error: &dyn Display| format!("https.redirect_host: {host:?}: {error}");
-    let (name, port) = match host.rsplit_once(':') {
-        Some((name, port)) if !port.contains(']') => (
-            name,
-            Some(port.parse::<u16>().map_err(|error| wrong(&error))?),
-        ),
-        _ => (host, None),
-    };
-    let target: RedirectTarget = name.parse().map_err(|error| wrong(&error))?;
-    Ok(match port {
-        Some(port) => target.with_port(port),
-        None => target,
-    })
-}
-
-fn jail(config: &Config, exempt: IpSet) -> JailBuilder {
-    let minute = Duration::from_secs(60);
-    let builder = Jail::builder()
-        .rule(
-            Rule::status(StatusCode::UNAUTHORIZED)
-                .with_limit(10)
-                .within(10 * minute),
-        )
-        .rule(
-            Rule::status(StatusCode::NOT_FOUND)
-                .with_limit(60)
-                .within(minute),
-        )
-        .traps(TrapPaths::common())
-        .ban_time(BanTime::new(config.jail.ban_time))
-        .exempt(exempt);
-    match &config.jail.file {
-        Some(path) => builder.file(path),
-        None => builder,
-    }
-}
-
-fn source(config: &Config, proxies: Option<&TrustedProxies>) -> Result<ClientIpSource, String> {
-    let settings = &config.client_ip;
-    let proxies = || {
-        proxies.cloned().ok_or(
-            "client_ip.trusted_proxies: must name the proxies whose headers are believed, as [\"10.0.0.2\"]",
-        )
-    };
-    Ok(match settings.source {
-        Source::Forwarded => ClientIpSource::Forwarded(proxies()?),
-        Source::Header => {
-            let name = settings
-                .header
-                .as_deref()
-                .ok_or("client_ip.header: is needed by client_ip.source = \"header\"")?;
-            let name = HeaderName::try_from(name)
-                .map_err(|error| format!("client_ip.header: {name:?}: {error}"))?;
-            ClientIpSource::Header(name, proxies()?)
-        }
-        Source::Peer => ClientIpSource::Peer,
-        Source::XForwardedFor => ClientIpSource::XForwardedFor(proxies()?),
-    })
-}
-
-fn trusted_proxies(config: &Config) -> Result<Option<TrustedProxies>, String> {
-    let names = &config.client_ip.trusted_proxies;
-    if names.is_empty() {
-        return Ok(None);
-    }
-    let wrong = |error: &dyn Display| format!("client_ip.trusted_proxies: {error}");
-    let addresses = set("client_ip.trusted_proxies", names)?;
-    TrustedProxies::new(addresses)
-        .map(Some)
-        .map_err(|error| wrong(&error))
-}
-
-pub(crate) fn set(setting: &str, entries: &[String]) -> Result<IpSet, String> {
-    entries
-        .join(",")
-        .parse()
-        .map_err(|error| format!("{setting}: {error}"))
+    shown.join(", ")
 }
 
 fn tls(config: &Config) -> Result<Option<Tls>, String> {
@@ -359,16 +218,48 @@ fn tls(config: &Config) -> Result<Option<Tls>, String> {
     }
 }
 
-/// Loads the API keys; makes one where there is none and nobody but this machine can come.
-fn keys(config: &Config, sink: SharedSink) -> Result<(Option<ApiKeys>, Option<NewApiKey>), String> {
-    if !config.api_keys.required {
-        return Ok((None, None));
+/// Makes the store that instances share. It is connected to when it is needed; one that is away is no error.
+fn store(config: &Config, sink: &SharedSink) -> Result<Option<RedisStore>, String> {
+    let redis = &config.redis;
+    let Some(url) = &redis.url else {
+        return Ok(None);
+    };
+    let loader = SecretLoader::new().with_observer(secret_events(sink.clone()));
+    let hash_key = loader
+        .secret("REDIS_HASH_KEY")
+        .entry("redis_hash_key")
+        .text()
+        .map_err(|error| format!("redis.url: {error}; make one with `openssl rand -hex 32`"))?;
+    let mut builder = RedisStore::builder(url, hash_key)
+        .deadline(redis.deadline)
+        .expected_instances(redis.expected_instances)
+        .sink(sink.clone());
+    if let Some(username) = &redis.username {
+        builder = builder.username(username);
     }
+    let password = loader.secret("REDIS_PASSWORD").entry("redis_password");
+    if let Some(password) = password
+        .optional_text()
+        .map_err(|error| error.to_string())?
+    {
+        builder = builder.password(password);
+    }
+    let store = builder.build().map_err(|error| format!("redis: {error}"))?;
+    Ok(Some(store))
+}
+
+/// Loads the API keys; makes one where there is none and nobody but this machine can come.
+fn keys(
+    config: &Config,
+    security: &SecurityConfig,
+    sink: SharedSink,
+) -> Result<(ApiKeys, Option<NewApiKey>), String> {
+    let settings = &security.api_keys;
     let request = SecretLoader::new()
         .with_observer(observer(sink))
-        .secret(KEYS);
-    match ApiKeys::load(&request, KeyFormat::Json) {
-        Ok(keys) => Ok((Some(keys), None)),
+        .secret(settings.secret.as_str());
+    match ApiKeys::load(&request, settings.format.get()) {
+        Ok(keys) => Ok((keys, None)),
         Err(error) if error.kind() == SecretErrorKind::Missing => {
             if !is_local(config.server.listen.ip()) {
                 return Err(format!(
@@ -384,9 +275,9 @@ fn keys(config: &Config, sink: SharedSink) -> Result<(Option<ApiKeys>, Option<Ne
             );
             let keys = ApiKeys::parse(&text, KeyFormat::Json)
                 .map_err(|error| format!("api_keys: {error}"))?;
-            Ok((Some(keys), Some(made)))
+            Ok((keys, Some(made)))
         }
-        Err(error) => Err(error.to_string()),
+        Err(error) => Err(format!("api_keys.secret: {error}")),
     }
 }
 
@@ -416,17 +307,25 @@ pub(crate) fn show(key: &NewApiKey) -> String {
     key.key().expose_secret().to_owned()
 }
 
-/// Reads again what can be read again, as on SIGHUP.
-pub(crate) fn reload(protection: &Arc<Protection>) {
-    if let Some(lists) = &protection.lists {
-        lists.reload();
-    }
-    if let Some(keys) = &protection.keys {
-        match keys.reload() {
-            Ok(outcome) => tracing::info!(?outcome, "API keys were read again"),
-            Err(error) => {
-                tracing::error!(%error, "API keys cannot be read again, the old ones stay");
+/// Reads again what can be read again, as on SIGHUP: the settings, all of them or none, and then files, keys and the certificate, each of
+/// which keeps its last good value.
+pub(crate) fn reload(protection: &Protection, file: Option<&Path>) {
+    let mut reloader = protection.lock();
+    match Config::load(file) {
+        Ok(config) => {
+            let security = completed(&config.security, protection.tls.is_some());
+            match reloader.reload(security) {
+                Ok(changes) => tracing::info!("the settings were read again: {changes}"),
+                Err(errors) => {
+                    for error in errors.iter() {
+                        tracing::error!(%error, "the settings cannot be used, the old ones stay");
+                    }
+                }
             }
+        }
+        Err(error) => {
+            reloader.keep(&error);
+            tracing::error!(%error, "the settings cannot be read, the old ones stay");
         }
     }
     if let Some(tls) = &protection.tls {
@@ -441,7 +340,10 @@ pub(crate) fn reload(protection: &Arc<Protection>) {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, sync::Mutex};
+    use std::{
+        fs,
+        sync::{Arc, Mutex},
+    };
 
     use palisade::event::{Action, SecurityEvent};
 
@@ -450,7 +352,7 @@ mod tests {
     #[test]
     fn keys_whose_file_is_gone_are_told_of() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join(KEYS);
+        let path = directory.path().join("API_KEYS");
         let actions = Arc::new(Mutex::new(Vec::new()));
         let told = Arc::clone(&actions);
         let sink = move |event: &SecurityEvent<'_>| told.lock().unwrap().push(event.action());
@@ -459,7 +361,7 @@ mod tests {
             .with_directory(directory.path())
             .with_environment(|_| None)
             .with_observer(observer(SharedSink::new(sink)))
-            .secret(KEYS);
+            .secret("API_KEYS");
         assert!(ApiKeys::load(&request, KeyFormat::Json).is_err());
         assert_eq!(*actions.lock().unwrap(), []);
 

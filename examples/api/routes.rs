@@ -18,6 +18,7 @@ use axum::{
 use palisade::{
     SecurityLayer,
     client_ip::{ClientContext, PeerAddr},
+    enforce::TrackBodyLayer,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -62,6 +63,8 @@ pub(crate) fn router(config: &Config, layer: SecurityLayer, ready: Ready) -> Rou
         ))
         // Added last, so outermost: whoever may not come costs nothing further in.
         .layer(layer)
+        // Requests in flight count to the end of their bodies.
+        .layer(TrackBodyLayer::new())
         .with_state(Notes::default());
 
     // The probes tell nothing but "yes"; an orchestrator must not be refused for asking often.

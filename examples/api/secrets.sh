@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
 # Makes what the stack of compose.yaml keeps secret, in the folder `secrets` beside this file; what is there already stays.
 #
-#   ./secrets.sh                    a self-signed certificate for localhost and PALISADE_HOST, an API key, and a password for the store
+#   ./secrets.sh                    a self-signed certificate for localhost and PALISADE_HOST, an API key, a password for the store, and the
+#                                   key under which clients are known there
 #   ./secrets.sh --rotate api_key   a new API key; the one before goes on until the next rotation
-#   ./secrets.sh --rotate redis     a new password for the store (then: docker compose restart redis)
+#   ./secrets.sh --rotate redis     a new password for the store; the one before goes on until the next rotation
+#                                   (then: docker compose restart redis, and after that api-1 and api-2)
+#   ./secrets.sh --rotate redis_hash_key   a new key for the clients' names: all limits begin anew (then: docker compose restart api-1 api-2)
 #   ./secrets.sh --rotate tls       a new certificate (then: docker compose exec nginx nginx -s reload)
 #
 # Compose mounts these files with the owner and mode they have here, and the services run as different users: so the
@@ -42,17 +45,23 @@ tls() {
   rm -r "$tmp"
 }
 
-# The store gets the hash of the password, the service the password.
+# The store gets the hashes of the present password and of the one before, the service the password. What the user may do is what palisade
+# calls, and no more: the scripts of its limits and bans, and the channel that tells of bans.
 redis() {
-  local password hash
+  local password hash before=''
+  [ ! -e "$dir/redis_users.acl" ] || before=$(sed --quiet 's/^user palisade on \(#[0-9a-f]*\).*/ \1/p' "$dir/redis_users.acl")
   password=$(random)
   hash=$(printf %s "$password" | openssl dgst -sha256 -r | cut -d ' ' -f 1)
   printf %s "$password" | put redis_password
   put redis_users.acl <<EOF
 user default off
 user health on nopass resetchannels -@all +ping
-user palisade on #$hash resetchannels ~palisade:* -@all +@connection +@read +@write +@scripting +time -@dangerous
+user palisade on #$hash$before ~palisade:* resetchannels &palisade:* -@all +eval +evalsha +time +get +set +del +hdel +hexists +hget +hincrby +hlen +hset +hsetnx +zadd +zrangebyscore +zrem +zscore +publish +subscribe
 EOF
+}
+
+redis_hash_key() {
+  random | put redis_hash_key
 }
 
 # The service gets the digests of the present key and of the one before; the keys themselves are for the client alone.
@@ -76,13 +85,14 @@ case "${1:-}" in
   '')
     [ -e "$dir/tls.key" ] && [ -e "$dir/tls.crt" ] || tls
     [ -e "$dir/redis_password" ] && [ -e "$dir/redis_users.acl" ] || redis
+    [ -e "$dir/redis_hash_key" ] || redis_hash_key
     [ -e "$dir/api_key" ] && [ -e "$dir/API_KEYS" ] || api_key
     [ -e "$dir/grafana_password" ] || grafana
     ;;
   --rotate)
     case "${2:-}" in
-      api_key | grafana | redis | tls) "$2" ;;
-      *) fail "--rotate takes one of: api_key, grafana, redis, tls" ;;
+      api_key | grafana | redis | redis_hash_key | tls) "$2" ;;
+      *) fail "--rotate takes one of: api_key, grafana, redis, redis_hash_key, tls" ;;
     esac
     ;;
   *) fail "unknown option $1: allowed is --rotate NAME" ;;

@@ -1,6 +1,6 @@
 //! The listeners: axum's own `serve` has no timeout for request heads and no limit of connections.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body, http::Request};
 use hyper::body::Incoming;
@@ -49,11 +49,17 @@ const IDLE_REQUESTS: u32 = 3;
 /// The stream of events of the listener for administration says something every 15 seconds.
 const ADMIN_IDLE: Duration = Duration::from_secs(60);
 
+/// How long the service waits for the bans of the other instances before it listens.
+const FIRST_BANS: Duration = Duration::from_secs(1);
+
 /// How often bans are written to their file, and old ones forgotten.
 const JAIL_PAUSE: Duration = Duration::from_secs(10);
 
 /// Serves until SIGTERM or Ctrl-C, then lets requests in flight end.
+///
+/// On SIGHUP the settings are read again from `file`.
 pub(crate) async fn serve(
+    file: Option<PathBuf>,
     config: Config,
     protection: Protection,
     feed: EventFeed,
@@ -73,6 +79,11 @@ pub(crate) async fn serve(
 
     let protection = Arc::new(protection);
     let _tasks = Tasks::start(&config, &protection)?;
+    if let Some(jail) = protection.layer.jail()
+        && !jail.synchronize(FIRST_BANS).await
+    {
+        tracing::warn!("the bans of the other instances are not known yet: the store is away");
+    }
     let ready = Ready::new();
     let app = routes::router(&config, protection.layer.clone(), ready.clone());
     let builder = Arc::new(builder(&config.server));
@@ -110,9 +121,10 @@ pub(crate) async fn serve(
     drop(stopped);
 
     while signals.next().await == Order::Reload {
-        let protection = Arc::clone(&protection);
+        let (protection, file) = (Arc::clone(&protection), file.clone());
         // It reads files, which no request shall wait for.
-        let _ = tokio::task::spawn_blocking(move || protection::reload(&protection)).await;
+        let reload = move || protection::reload(&protection, file.as_deref());
+        let _ = tokio::task::spawn_blocking(reload).await;
     }
 
     ready.stop();
@@ -153,9 +165,8 @@ fn admin_app(
     feed: EventFeed,
     metrics: PrometheusHandle,
 ) -> Result<Router, String> {
-    let allow = protection::set("admin.allow", &config.admin.allow)?;
-    let allow = IpAllowlist::new(IpList::new("administration", allow))
-        .map_err(|error| format!("admin.allow: {error}"))?;
+    let allow = IpList::new("administration", config.admin.allow.clone());
+    let allow = IpAllowlist::new(allow).map_err(|error| format!("admin.allow: {error}"))?;
     let mut security = SecurityLayer::builder(ClientIpSource::Peer).allow(allow);
     if let Some(keys) = &protection.keys {
         let keys = ApiKeyPolicy::new(keys.clone())
@@ -186,7 +197,7 @@ impl Tasks {
         let keys = protection
             .keys
             .as_ref()
-            .map(|keys| keys.reload_every(config.api_keys.reload))
+            .map(|keys| keys.reload_every(config.security.api_keys.reload.0))
             .transpose()
             .map_err(|error| failed(&error))?;
         let tls = protection.tls.clone().map(|tls| {

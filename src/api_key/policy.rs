@@ -13,6 +13,7 @@ use crate::{
         identity::ApiKeyIdentity,
         keys::ApiKeys,
         record::is_visible,
+        table::{Entry, Table},
     },
     event::model::Action,
     policy::{
@@ -22,6 +23,7 @@ use crate::{
         head::RequestHead,
         label::PolicyLabel,
         notice::Notice,
+        peek::Peek,
         rejection::Rejection,
         set::Policy,
     },
@@ -116,14 +118,40 @@ impl ApiKeyPolicy {
         }
     }
 
-    fn refuse(&self, reason: &'static str, error: Option<&str>) -> Check {
+    fn rejection(&self, reason: &'static str, error: Option<&str>) -> Rejection {
         let rejection = Rejection::new(Action::ApiKeyRejected, StatusCode::UNAUTHORIZED, reason)
             .with_policy(Arc::clone(&self.name));
         let scheme = match self.places {
             Places::Bearer | Places::BearerAnd(_) => "Bearer",
             Places::Header(_) => "ApiKey",
         };
-        Check::reject(challenge(rejection, scheme, &self.realm, error, None))
+        challenge(rejection, scheme, &self.realm, error, None)
+    }
+
+    /// Finds whose key the request presents.
+    fn find<'t>(
+        &self,
+        table: &'t Table,
+        request: &RequestHead<'_>,
+    ) -> Result<&'t Entry, Rejection> {
+        let key = match self.presented(request.headers()) {
+            Presented::Key(key) => key,
+            // RFC 6750, section 3.1: no error code where nothing was presented.
+            Presented::Nothing => return Err(self.rejection("an API key is required", None)),
+            Presented::Ambiguous => {
+                let reason = "exactly one API key is required";
+                return Err(self.rejection(reason, Some("invalid_request")));
+            }
+        };
+        let Some(entry) = table.find(key) else {
+            return Err(self.rejection("the API key is not valid", Some("invalid_token")));
+        };
+        match &self.scope {
+            Some(scope) if !entry.identity.has_scope(scope) => {
+                Err(scope_missing(scope, &self.realm, &self.name))
+            }
+            _ => Ok(entry),
+        }
     }
 }
 
@@ -133,23 +161,11 @@ impl Policy for ApiKeyPolicy {
     }
 
     fn check(&self, request: &RequestHead<'_>) -> Check {
-        let key = match self.presented(request.headers()) {
-            Presented::Key(key) => key,
-            // RFC 6750, section 3.1: no error code where nothing was presented.
-            Presented::Nothing => return self.refuse("an API key is required", None),
-            Presented::Ambiguous => {
-                return self.refuse("exactly one API key is required", Some("invalid_request"));
-            }
-        };
         let table = self.keys.table();
-        let Some(entry) = table.find(key) else {
-            return self.refuse("the API key is not valid", Some("invalid_token"));
+        let entry = match self.find(&table, request) {
+            Ok(entry) => entry,
+            Err(rejection) => return Check::reject(rejection),
         };
-        if let Some(scope) = &self.scope
-            && !entry.identity.has_scope(scope)
-        {
-            return Check::reject(scope_missing(scope, &self.realm, &self.name));
-        }
         let mut admission = Admission::new().with_extension(entry.identity.clone());
         if entry.is_previous && table.is_worth_telling(entry, request.now()) {
             let notice = Notice::new(
@@ -159,6 +175,17 @@ impl Policy for ApiKeyPolicy {
             admission = admission.with_notice(notice.with_policy(Arc::clone(&self.name)));
         }
         Check::Ready(Decision::Admit(admission))
+    }
+
+    fn peek(&self, request: &RequestHead<'_>) -> Option<Peek> {
+        let table = self.keys.table();
+        Some(match self.find(&table, request) {
+            Ok(entry) => {
+                let admission = Admission::new().with_extension(entry.identity.clone());
+                Peek::admit_with(admission, format!("the key of {}", entry.identity.id()))
+            }
+            Err(rejection) => Peek::reject(rejection),
+        })
     }
 }
 
@@ -196,10 +223,19 @@ impl Policy for RequireScope {
     }
 
     fn check(&self, request: &RequestHead<'_>) -> Check {
-        match ApiKeyIdentity::of(request.parts()) {
+        match request.extensions().get::<ApiKeyIdentity>() {
             Some(identity) if identity.has_scope(&self.scope) => Check::admit(),
             _ => Check::reject(scope_missing(&self.scope, "api", &self.name)),
         }
+    }
+
+    fn peek(&self, request: &RequestHead<'_>) -> Option<Peek> {
+        Some(match request.extensions().get::<ApiKeyIdentity>() {
+            Some(identity) if identity.has_scope(&self.scope) => {
+                Peek::admit(format!("the key has the scope {}", self.scope))
+            }
+            _ => Peek::reject(scope_missing(&self.scope, "api", &self.name)),
+        })
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use http::{HeaderValue, Version, header::HOST, request::Parts, uri::Authority};
+use http::{HeaderMap, HeaderValue, Uri, Version, header::HOST, request::Parts, uri::Authority};
 
 /// The host and port that a request is addressed to, borrowed from the request.
 ///
@@ -41,13 +41,22 @@ impl<'a> RequestHost<'a> {
     ///
     /// Fails if the host is missing, appears twice, does not parse, bears user information, or if the places disagree.
     pub fn of(request: &'a Parts) -> Result<Self, HostError> {
-        let mut lines = request.headers.get_all(HOST).iter();
+        Self::named(&request.uri, &request.headers, request.version)
+    }
+
+    /// Finds the host that the head of a request names.
+    pub(crate) fn named(
+        uri: &'a Uri,
+        headers: &'a HeaderMap,
+        version: Version,
+    ) -> Result<Self, HostError> {
+        let mut lines = headers.get_all(HOST).iter();
         let field = match (lines.next(), lines.next()) {
             (None, _) => HostField::Missing,
             (Some(line), None) => HostField::One(line),
             (Some(_), Some(_)) => HostField::Several,
         };
-        Self::agreed(request.uri.authority(), field, request.version)
+        Self::agreed(uri.authority(), field, version)
     }
 
     /// Finds the host in the places that a request may name it in.

@@ -22,6 +22,22 @@ pub struct ClientContext {
 }
 
 impl ClientContext {
+    /// Creates a context of all that the layer finds out.
+    #[inline]
+    pub(crate) fn resolved(
+        client: ClientIp,
+        peer: Option<PeerAddr>,
+        scheme: ResolvedScheme,
+        host: NamedHost,
+    ) -> Self {
+        Self {
+            client,
+            peer,
+            scheme: Some(scheme),
+            host,
+        }
+    }
+
     /// Creates a context; a missing peer makes the client unknown.
     #[must_use]
     pub fn new(client: ClientIp, peer: Option<PeerAddr>) -> Self {
@@ -43,7 +59,7 @@ impl ClientContext {
     /// Keeps the authority that a request names, without a copy of its text.
     #[must_use]
     pub fn with_authority_of(mut self, request: &Parts) -> Self {
-        self.host = NamedHost::of(request);
+        self.host = NamedHost::of(&request.uri, &request.headers, request.version);
         self
     }
 

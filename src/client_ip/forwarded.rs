@@ -8,7 +8,7 @@ use http::{
 };
 
 use crate::client_ip::{
-    ipv4::parse_ipv4,
+    ipv4::take_ipv4,
     node::{parse_node, parse_quoted_ipv6},
     unknown::UnknownReason,
 };
@@ -171,6 +171,11 @@ impl<'a> PlainElement<'a> {
             };
             pairs = match rest {
                 [] => return Some(parsed),
+                // What follows an address most often.
+                b";proto=https" if parsed.proto.is_none() => {
+                    parsed.proto = Some(b"https");
+                    return Some(parsed);
+                }
                 [b';', rest @ ..] => rest,
                 _ => return None,
             };
@@ -188,9 +193,8 @@ fn split_addr(value: &[u8]) -> Option<(IpAddr, &[u8])> {
             (parse_quoted_ipv6(addr)?, rest.strip_prefix(b"]\"")?)
         }
         bare => {
-            let end = bare.iter().position(|byte| *byte == b';');
-            let (addr, rest) = bare.split_at_checked(end.unwrap_or(bare.len()))?;
-            (parse_ipv4(addr)?.into(), rest)
+            let (addr, rest) = take_ipv4(bare)?;
+            (addr.into(), rest)
         }
     };
     (!addr.is_unspecified()).then_some((addr, rest))
@@ -309,12 +313,27 @@ fn parse_pair(pair: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// Returns whether a value without quotes may have this byte.
 fn is_bare(byte: u8) -> bool {
-    is_token(byte) || b"[]:".contains(&byte)
+    byte < 128 && BARE >> byte & 1 != 0
 }
 
 fn is_token(byte: u8) -> bool {
-    // RFC 9110, section 5.6.2.
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    byte < 128 && TOKEN >> byte & 1 != 0
+}
+
+const BARE: u128 = TOKEN | mask(b"[]:");
+
+/// RFC 9110, section 5.6.2.
+const TOKEN: u128 =
+    mask(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz");
+
+/// Returns one bit for each of some ASCII characters: what would be a search per byte is a shift.
+const fn mask(mut chars: &[u8]) -> u128 {
+    let mut mask = 0;
+    while let [first, rest @ ..] = chars {
+        mask |= 1 << *first;
+        chars = rest;
+    }
+    mask
 }
 
 #[cfg(test)]

@@ -24,6 +24,44 @@ pub(crate) fn parse_ipv4(bytes: &[u8]) -> Option<Ipv4Addr> {
     }
 }
 
+/// Takes the address off that some bytes begin with, and returns it with what stands behind it.
+///
+/// It is the longest one that can be there: whoever wants an address alone has to see what follows.
+#[inline]
+pub(crate) fn take_ipv4(bytes: &[u8]) -> Option<(Ipv4Addr, &[u8])> {
+    let (first, bytes) = take_octet(bytes)?;
+    let (second, bytes) = take_octet(bytes.strip_prefix(b".")?)?;
+    let (third, bytes) = take_octet(bytes.strip_prefix(b".")?)?;
+    let (fourth, bytes) = take_octet(bytes.strip_prefix(b".")?)?;
+    let bits = (first << 24) | (second << 16) | (third << 8) | fourth;
+    Some((Ipv4Addr::from_bits(bits), bytes))
+}
+
+/// Takes a number of up to three digits, without leading zeros.
+#[inline]
+fn take_octet(bytes: &[u8]) -> Option<(u32, &[u8])> {
+    let (first, bytes) = take_digit(bytes)?;
+    if first == 0 {
+        return Some((0, bytes));
+    }
+    let Some((second, longer)) = take_digit(bytes) else {
+        return Some((first, bytes));
+    };
+    let (number, bytes) = (first * 10 + second, longer);
+    let Some((third, longer)) = take_digit(bytes) else {
+        return Some((number, bytes));
+    };
+    let number = number * 10 + third;
+    (number <= 255).then_some((number, longer))
+}
+
+#[inline]
+fn take_digit(bytes: &[u8]) -> Option<(u32, &[u8])> {
+    let (first, rest) = bytes.split_first()?;
+    let digit = first.wrapping_sub(b'0');
+    (digit < 10).then_some((u32::from(digit), rest))
+}
+
 /// Splits off a number of up to three digits, without leading zeros, which would be octal to others.
 #[inline]
 fn split_octet(bytes: &[u8]) -> Option<(u32, &[u8])> {
@@ -82,6 +120,24 @@ mod tests {
             let addr = Ipv4Addr::from_bits(addr);
             let text = format!("{before}{addr}");
             prop_assert_eq!(split_ipv4(text.as_bytes()), Some((addr, before.as_bytes())));
+        }
+
+        #[test]
+        fn addresses_are_taken_off_the_front(behind in "[^0-9.]?[^0-9]{0,5}", addr: u32) {
+            let addr = Ipv4Addr::from_bits(addr);
+            let text = format!("{addr}{behind}");
+            prop_assert_eq!(take_ipv4(text.as_bytes()), Some((addr, behind.as_bytes())));
+        }
+
+        #[test]
+        fn what_is_taken_whole_is_an_address_of_the_standard_library(
+            text in "[0-9.]{0,16}|([0-9]{1,3}\\.){3}[0-9]{1,3}|([0-9]{1,2}\\.){2,4}[0-9a]{1,2}",
+        ) {
+            let whole = match take_ipv4(text.as_bytes()) {
+                Some((addr, [])) => Some(addr),
+                _ => None,
+            };
+            prop_assert_eq!(whole, text.parse().ok());
         }
     }
 

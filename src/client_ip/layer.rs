@@ -127,6 +127,11 @@ impl ClientIpLayer {
         self
     }
 
+    /// Does to the head of a request what the service does, but for the events.
+    pub(crate) fn resolve_silently<B>(&self, request: &mut Request<B>) {
+        self.resolver.resolve_silently(request);
+    }
+
     fn resolver_mut(&mut self) -> &mut Resolver {
         Arc::make_mut(&mut self.resolver)
     }
@@ -163,9 +168,8 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let (mut parts, body) = request.into_parts();
-        self.resolver.resolve(&mut parts);
-        self.inner.call(Request::from_parts(parts, body))
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        self.resolver.resolve(&mut request);
+        self.inner.call(request)
     }
 }

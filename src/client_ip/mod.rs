@@ -141,6 +141,8 @@
 
 pub(crate) mod authority;
 pub(crate) mod context;
+#[cfg(feature = "serde")]
+pub(crate) mod deserialize;
 #[cfg(feature = "axum")]
 pub(crate) mod extract;
 mod forwarded;

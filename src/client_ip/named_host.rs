@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use http::{HeaderValue, Version, header::HOST, request::Parts, uri::Authority};
+use http::{HeaderMap, HeaderValue, Uri, Version, header::HOST, uri::Authority};
 
 use crate::client_ip::authority::{HostError, HostField, RequestHost};
 
@@ -15,16 +15,16 @@ pub(crate) struct NamedHost {
 }
 
 impl NamedHost {
-    pub(crate) fn of(request: &Parts) -> Self {
-        let mut lines = request.headers.get_all(HOST).iter();
+    pub(crate) fn of(uri: &Uri, headers: &HeaderMap, version: Version) -> Self {
+        let mut lines = headers.get_all(HOST).iter();
         Self {
-            target: request.uri.authority().cloned(),
+            target: uri.authority().cloned(),
             field: match (lines.next(), lines.next()) {
                 (None, _) => HostField::Missing,
                 (Some(line), None) => HostField::One(line.clone()),
                 (Some(_), Some(_)) => HostField::Several,
             },
-            version: request.version,
+            version,
         }
     }
 

@@ -83,7 +83,8 @@ impl fmt::Debug for PeerSource {
     }
 }
 
-fn usual_places(extensions: &Extensions) -> Option<PeerAddr> {
+/// Looks where [`PeerSource`] looks by default.
+pub(crate) fn usual_places(extensions: &Extensions) -> Option<PeerAddr> {
     let peer = extensions.get::<PeerAddr>().copied();
     #[cfg(feature = "axum")]
     let peer = peer.or_else(|| connect_info(extensions));

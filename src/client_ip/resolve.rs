@@ -1,10 +1,11 @@
 //! What happens to a request once: its caller is resolved, its forwarding headers are cleaned, events are raised.
 
-use http::{HeaderMap, HeaderName, header::USER_AGENT, request::Parts};
+use http::{HeaderMap, HeaderName, Request, header::USER_AGENT};
 
 use crate::{
     client_ip::{
         context::{ClientContext, ClientIp},
+        named_host::NamedHost,
         peer::{PeerAddr, PeerSource},
         proxies::TrustedProxies,
         scheme::{SchemeOrigin, SchemeSource},
@@ -43,31 +44,50 @@ pub(crate) enum Clean {
 }
 
 impl Resolver {
-    pub(crate) fn resolve(&self, parts: &mut Parts) {
-        let peer = self.peer.find(&parts.extensions);
-        let scheme = self.scheme.resolve_from(peer, parts);
-        let context = self.source.resolve_from(peer, parts).with_scheme(scheme);
-        let context = context.with_authority_of(parts);
-        self.record(&context, parts);
+    pub(crate) fn resolve<B>(&self, request: &mut Request<B>) {
+        let peer = self.peer.find(request.extensions());
+        let context = self.context(peer, request);
+        self.record(&context, request);
+        self.leave(context, peer, request);
+    }
+
+    /// Does the same and raises no event.
+    pub(crate) fn resolve_silently<B>(&self, request: &mut Request<B>) {
+        let peer = self.peer.find(request.extensions());
+        let context = self.context(peer, request);
+        self.leave(context, peer, request);
+    }
+
+    fn context<B>(&self, peer: Option<PeerAddr>, request: &Request<B>) -> ClientContext {
+        ClientContext::resolved(
+            self.source.client(peer, request.headers()),
+            peer,
+            self.scheme
+                .told(peer, request.headers(), request.extensions()),
+            NamedHost::of(request.uri(), request.headers(), request.version()),
+        )
+    }
+
+    fn leave<B>(&self, context: ClientContext, peer: Option<PeerAddr>, request: &mut Request<B>) {
         if self.clean == Clean::Remove {
             let vouched =
                 vouches(self.source.header(), peer) || vouches(self.scheme.header(), peer);
-            remove(&mut parts.headers, vouched);
+            remove(request.headers_mut(), vouched);
         }
-        parts.extensions.insert(context);
+        request.extensions_mut().insert(context);
     }
 
-    fn record(&self, context: &ClientContext, parts: &Parts) {
+    fn record<B>(&self, context: &ClientContext, request: &Request<B>) {
         let event = |action, reason, header: Option<&HeaderName>, at_will| {
             let event = SecurityEvent::new(action, reason)
-                .with_method(&parts.method)
-                .with_path(parts.uri.path());
+                .with_method(request.method())
+                .with_path(request.uri().path());
             let event = if at_will { event.at_will() } else { event };
             let event = match header {
                 Some(name) => event.with_policy(name.as_str().to_owned()),
                 None => event,
             };
-            let event = match parts.headers.get(USER_AGENT) {
+            let event = match request.headers().get(USER_AGENT) {
                 Some(agent) => event.with_user_agent(agent),
                 None => event,
             };
@@ -95,7 +115,7 @@ impl Resolver {
                 if context
                     .peer()
                     .is_some_and(|peer| peer.ip() == Some(addr) && !proxies.trusts(peer))
-                    && parts.headers.contains_key(name) =>
+                    && request.headers().contains_key(name) =>
             {
                 let reason = "a peer that is no trusted proxy sent a forwarding header";
                 event(Action::ForwardedHeaderUntrusted, reason, Some(name), true);

@@ -65,20 +65,29 @@ impl SchemeSource {
     /// What a trusted proxy says overrides the connection in both directions: it tells how the *client* came.
     #[must_use]
     pub fn resolve_from(&self, peer: Option<PeerAddr>, request: &Parts) -> ResolvedScheme {
+        self.told(peer, &request.headers, &request.extensions)
+    }
+
+    pub(crate) fn told(
+        &self,
+        peer: Option<PeerAddr>,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+    ) -> ResolvedScheme {
         let told = match self {
             Self::Listener => None,
             Self::Forwarded(proxies) => {
-                behind(peer, proxies).map(|proxies| nearest_element(proxies, &request.headers))
+                behind(peer, proxies).map(|proxies| nearest_element(proxies, headers))
             }
             Self::Header(name, proxies) => {
-                behind(peer, proxies).map(|proxies| nearest_value(proxies, &request.headers, name))
+                behind(peer, proxies).map(|proxies| nearest_value(proxies, headers, name))
             }
             Self::XForwardedProto(proxies) => behind(peer, proxies)
-                .map(|proxies| nearest_value(proxies, &request.headers, &X_FORWARDED_PROTO)),
+                .map(|proxies| nearest_value(proxies, headers, &X_FORWARDED_PROTO)),
         };
         let (scheme, origin) = match told {
-            None => (of_connection(request), SchemeOrigin::Connection),
-            Some(Told::Missing) => (of_connection(request), SchemeOrigin::ProxySilent),
+            None => (of_connection(extensions), SchemeOrigin::Connection),
+            Some(Told::Missing) => (of_connection(extensions), SchemeOrigin::ProxySilent),
             Some(Told::Malformed) => (Scheme::HTTP, SchemeOrigin::ProxyMalformed),
             Some(Told::Scheme(scheme)) => (scheme, SchemeOrigin::Proxy),
         };
@@ -133,8 +142,8 @@ enum Told {
     Scheme(Scheme),
 }
 
-fn of_connection(request: &Parts) -> Scheme {
-    if TlsConnection::is_in(&request.extensions) {
+fn of_connection(extensions: &Extensions) -> Scheme {
+    if TlsConnection::is_in(extensions) {
         Scheme::HTTPS
     } else {
         Scheme::HTTP

@@ -1,6 +1,6 @@
 //! Where the client's address is read from.
 
-use http::{HeaderName, header::FORWARDED, request::Parts};
+use http::{HeaderMap, HeaderName, header::FORWARDED, request::Parts};
 
 use crate::client_ip::{
     context::{ClientContext, ClientIp},
@@ -38,13 +38,12 @@ impl ClientIpSource {
     /// Resolves the caller of a request that came over a connection to `peer`.
     #[must_use]
     pub fn resolve_from(&self, peer: Option<PeerAddr>, request: &Parts) -> ClientContext {
-        ClientContext::new(self.client(peer, request), peer)
+        ClientContext::new(self.client(peer, &request.headers), peer)
     }
 
     /// Resolves the client alone.
     #[inline]
-    pub(crate) fn client(&self, peer: Option<PeerAddr>, request: &Parts) -> ClientIp {
-        let headers = &request.headers;
+    pub(crate) fn client(&self, peer: Option<PeerAddr>, headers: &HeaderMap) -> ClientIp {
         match self {
             Self::Forwarded(proxies) => by_forwarded(peer, proxies, headers),
             Self::Header(name, proxies) => by_header(peer, proxies, headers, name),

@@ -98,7 +98,11 @@ fn plain_element(
     headers: &HeaderMap,
 ) -> Option<IpAddr> {
     let (proxies, rules) = proxies.fixed()?;
-    if !proxies.contains(peer?.ip()?) {
+    let trusts = |addr| match addr {
+        IpAddr::V4(addr) => proxies.contains_ipv4(addr),
+        addr @ IpAddr::V6(_) => proxies.contains(addr),
+    };
+    if !trusts(peer?.ip()?) {
         return None;
     }
     let line = headers.get_all(FORWARDED).iter().next_back()?.as_bytes();
@@ -106,7 +110,7 @@ fn plain_element(
         return None;
     }
     let addr = PlainElement::parse(line)?.addr?;
-    (!proxies.contains(addr)).then_some(addr)
+    (!trusts(addr)).then_some(addr)
 }
 
 /// Resolves the client by a header that holds one address.

@@ -1,7 +1,7 @@
 //! The future of a request at the gate.
 
 use std::{
-    fmt,
+    fmt, mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -49,8 +49,7 @@ pin_project! {
         Calling {
             #[pin]
             future: S::Future,
-            fields: ResponseFields,
-            receipts: Receipts,
+            carried: Option<Carried>,
         },
         Refused {
             response: Option<Response<ResBody>>,
@@ -59,6 +58,12 @@ pin_project! {
             waiting: Option<Box<Waiting<S, P, R, ReqBody>>>,
         },
     }
+}
+
+/// What policies have left for the response. Nothing of it is written, moved or dropped where they have left nothing.
+struct Carried {
+    fields: ResponseFields,
+    receipts: Receipts,
 }
 
 /// A request whose decision takes time.
@@ -76,6 +81,7 @@ impl<S, P: ?Sized, R, ReqBody, ResBody> ResponseFuture<S, P, R, ReqBody, ResBody
 where
     S: Service<Request<ReqBody>>,
 {
+    #[inline]
     pub(crate) fn calling(future: S::Future, admission: Admission) -> Self {
         let state = State::calling(future, admission);
         Self { state }
@@ -98,12 +104,19 @@ impl<S, P: ?Sized, R, ReqBody, ResBody> State<S, P, R, ReqBody, ResBody>
 where
     S: Service<Request<ReqBody>>,
 {
-    fn calling(future: S::Future, admission: Admission) -> Self {
-        Self::Calling {
-            future,
-            fields: admission.fields,
-            receipts: admission.receipts,
-        }
+    #[inline]
+    fn calling(future: S::Future, mut admission: Admission) -> Self {
+        let carried = if admission.is_empty() {
+            // There is nothing to drop, which the compiler cannot see.
+            mem::forget(admission);
+            None
+        } else {
+            Some(Carried {
+                receipts: admission.take_receipts(),
+                fields: admission.fields,
+            })
+        };
+        Self::Calling { future, carried }
     }
 }
 
@@ -119,23 +132,20 @@ where
         let mut state = self.project().state;
         loop {
             let next = match state.as_mut().project() {
-                StateProjection::Calling {
-                    future,
-                    fields,
-                    receipts,
-                } => {
+                StateProjection::Calling { future, carried } => {
                     // A response is large. Where nothing is to be done, it is not moved at all; otherwise it is changed in place.
-                    if fields.is_empty() && receipts.is_empty() {
+                    let Some(Carried { fields, receipts }) = carried else {
                         return future.poll(cx);
-                    }
+                    };
                     let mut polled = future.poll(cx);
                     if let Poll::Ready(Ok(response)) = &mut polled {
-                        fields.drain_into(response.headers_mut());
+                        let status = response.status();
+                        fields.drain_into(status, response.headers_mut());
                     }
                     if receipts.is_empty() || polled.is_pending() {
                         return polled;
                     }
-                    return polled.map(|result| settle(result, std::mem::take(receipts)));
+                    return polled.map(|result| settle(result, mem::take(receipts)));
                 }
                 StateProjection::Refused { response } => match response.take() {
                     Some(response) => return Poll::Ready(Ok(response)),
@@ -173,31 +183,30 @@ where
     let Waiting {
         mut inner,
         gate,
-        request,
+        mut request,
         mut admission,
         step,
         later: _,
         began,
     } = waiting;
-    let (mut parts, body) = request.into_parts();
-    match gate.resume(step, decision, &mut parts, &mut admission) {
+    match gate.resume(step, decision, &mut request, &mut admission) {
         Progress::Admitted => {
             gate.end(began);
-            gate.admit(&parts, &mut admission);
-            let future = inner.call(Request::from_parts(parts, body));
-            State::calling(future, admission)
+            gate.admit(&request, &mut admission);
+            State::calling(inner.call(request), admission)
         }
         Progress::Refused(rejection) => {
             gate.end(began);
+            let (parts, _) = request.into_parts();
             State::Refused {
-                response: Some(gate.refuse(&parts, admission, rejection)),
+                response: Some(gate.refuse(parts, admission, rejection)),
             }
         }
         Progress::Waiting { step, later } => State::Waiting {
             waiting: Some(Box::new(Waiting {
                 inner,
                 gate,
-                request: Request::from_parts(parts, body),
+                request,
                 admission,
                 step,
                 later,

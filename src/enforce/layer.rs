@@ -149,10 +149,13 @@ impl<P: ?Sized, R> EnforceLayer<P, R> {
     }
 }
 
-#[cfg(feature = "jail")]
 impl<P: ?Sized, R> EnforceLayer<P, R> {
     pub(crate) fn policies(&self) -> &P {
         &self.gate.policies
+    }
+
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.gate.clock
     }
 }
 
@@ -217,20 +220,19 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let (mut parts, body) = request.into_parts();
+    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let mut admission = Admission::new();
         let began = self.gate.begin();
-        match self.gate.check_from(0, &mut parts, &mut admission) {
+        match self.gate.check_from(0, &mut request, &mut admission) {
             Progress::Admitted => {
                 self.gate.end(began);
-                self.gate.admit(&parts, &mut admission);
-                let future = self.inner.call(Request::from_parts(parts, body));
-                ResponseFuture::calling(future, admission)
+                self.gate.admit(&request, &mut admission);
+                ResponseFuture::calling(self.inner.call(request), admission)
             }
             Progress::Refused(rejection) => {
                 self.gate.end(began);
-                ResponseFuture::refused(self.gate.refuse(&parts, admission, rejection))
+                let (parts, _) = request.into_parts();
+                ResponseFuture::refused(self.gate.refuse(parts, admission, rejection))
             }
             Progress::Waiting { step, later } => {
                 // The readied instance is the one to be called: the clone, which is not ready, stays behind.
@@ -238,7 +240,7 @@ where
                 ResponseFuture::waiting(Waiting {
                     inner: mem::replace(&mut self.inner, clone),
                     gate: Arc::clone(&self.gate),
-                    request: Request::from_parts(parts, body),
+                    request,
                     admission,
                     step,
                     later,

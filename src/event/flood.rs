@@ -109,7 +109,7 @@ impl<S: EventSink> FloodControl<S> {
             clock,
             window: nanos(Duration::from_secs(60)),
             capacity: 8192,
-            budget: Budget::new(100, 50),
+            budget: Budget::new(100, 20),
             last_resort: Budget::new(1000, 2000),
             hasher: RandomState::new(),
             table: DashMap::new(),
@@ -130,7 +130,7 @@ impl<S: EventSink> FloodControl<S> {
     }
 
     /// Sets how many events per second are recorded over all clients, after a burst; both are at least 1. The default is 100 after a
-    /// burst of 50.
+    /// burst of 20.
     #[must_use]
     pub fn with_budget(mut self, per_second: u32, burst: u32) -> Self {
         self.budget = Budget::new(per_second, burst);

@@ -29,7 +29,8 @@
 //! Every event has an action, a reason, a number ([`SecurityEvent::sequence`], taken for suppressed events too: a gap that no summary
 //! explains is a loss) and, as far as they are known, the policy, the client's address (the one that the decision was made by), the
 //! peer's address, method, path, user agent, request identifier and the status of the answer. A refusal that a dry run observes has no
-//! outcome, the type `info` instead of `denied`, a level of `info` at most, and `labels.enforced` is `false`.
+//! outcome, the type `info` instead of `denied`, a level of `info` at most, and `labels.enforced` is `false`. What any client can cause at
+//! will, such as a header that is too large to be looked through, has the level `debug`.
 //!
 //! A correct refusal is a *success* in the sense of ECS; it is the type that says `denied`. `events_suppressed` is a summary:
 //! [`count`](SecurityEvent::count) occurrences of [`suppressed`](SecurityEvent::suppressed) between

@@ -43,6 +43,10 @@ pub enum Action {
     ClientUnbanned,
     /// The client's address cannot be known.
     ClientUnknown,
+    /// A configuration could not be reloaded; the old one stays.
+    ConfigReloadFailed,
+    /// A configuration was reloaded.
+    ConfigReloaded,
     /// A credential was sent over plain text.
     CredentialOverPlaintext,
     /// An action of the application's own policy.
@@ -117,6 +121,8 @@ impl Action {
             Self::ClientBanned => "client_banned",
             Self::ClientUnbanned => "client_unbanned",
             Self::ClientUnknown => "client_unknown",
+            Self::ConfigReloadFailed => "config_reload_failed",
+            Self::ConfigReloaded => "config_reloaded",
             Self::CredentialOverPlaintext => "credential_over_plaintext",
             Self::Custom(word) => word,
             Self::EnforcementDisabled => "enforcement_disabled",
@@ -164,6 +170,7 @@ impl Action {
             Self::ClientUnknown
             | Self::ForwardedHeaderMalformed
             | Self::ForwardedHeaderUntrusted => "client_ip",
+            Self::ConfigReloadFailed | Self::ConfigReloaded => "config",
             Self::Custom(_) => "custom",
             Self::EnforcementDisabled | Self::EnforcementEnabled => "enforce",
             Self::EventsSuppressed => "event",
@@ -200,12 +207,14 @@ impl Action {
             Self::ApiKeyAcceptedPrevious
             | Self::BannedClientDenied
             | Self::ClientUnbanned
+            | Self::ConfigReloaded
             | Self::IpListReloaded
             | Self::LimiterStoreRecovered
             | Self::RateLimitWarning
             | Self::SecretLoaded => Severity::Info,
             Self::BanFileFailed
             | Self::ClientUnknown
+            | Self::ConfigReloadFailed
             | Self::IpListReloadFailed
             | Self::LimiterStoreFailed
             | Self::LimiterStoreFull

@@ -142,6 +142,8 @@ schema! {
         .owasp("authn_login_lock", Arguments::ClientThen("maxretries")),
     ClientUnbanned => JAIL_NOTE.class(Class::Alert),
     ClientUnknown => NOTED.class(Class::Condition),
+    ConfigReloadFailed => Schema::new(&["configuration"], &["change"], FAILURE).class(Class::Alert),
+    ConfigReloaded => CONFIGURED,
     CredentialOverPlaintext => DENIED,
     EnforcementDisabled => CONFIGURED.owasp("sys_monitor_disabled", Arguments::Named),
     EnforcementEnabled => CONFIGURED.owasp("sys_monitor_enabled", Arguments::Named),

@@ -212,6 +212,22 @@ impl SharedSink {
         Ok(self)
     }
 
+    /// Counts an event, and makes it only where the sink wants it: what nobody reads costs no more than a counter.
+    pub(crate) fn record_with<'a>(
+        &self,
+        action: Action,
+        event: impl FnOnce() -> SecurityEvent<'a>,
+    ) {
+        if let Some(counter) = self.0.counts.get(action.slot()) {
+            counter.increment();
+        }
+        self.guard(|| {
+            if self.0.sink.wants(action.severity()) {
+                self.0.sink.record(&event());
+            }
+        });
+    }
+
     fn guard(&self, call: impl FnOnce()) {
         // A sink whose state a panic has left broken can do no more harm than not to record.
         if catch_unwind(AssertUnwindSafe(call)).is_err() {

@@ -13,7 +13,8 @@ use crate::{
     },
     event::model::Action,
     policy::{
-        decision::Check, head::RequestHead, label::PolicyLabel, rejection::Rejection, set::Policy,
+        decision::Check, head::RequestHead, label::PolicyLabel, peek::Peek, rejection::Rejection,
+        set::Policy,
     },
 };
 
@@ -108,7 +109,7 @@ impl AllowedHosts {
     }
 
     fn find<'a>(&self, request: &RequestHead<'a>) -> Result<RequestHost<'a>, HostError> {
-        let own = RequestHost::of(request.parts())?;
+        let own = RequestHost::named(request.uri(), request.headers(), request.version())?;
         let Some(proxies) = &self.proxies else {
             return Ok(own);
         };
@@ -141,6 +142,13 @@ impl Policy for AllowedHosts {
             Ok(_) => Check::admit(),
             Err(problem) => Check::reject(problem.into()),
         }
+    }
+
+    fn peek(&self, request: &RequestHead<'_>) -> Option<Peek> {
+        Some(match self.served(request) {
+            Ok(_) => Peek::admit("the host is served"),
+            Err(problem) => Peek::reject(problem.into()),
+        })
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
     client_ip::authority::RequestHost,
     policy::{
         admission::Admission,
-        fields::{Field, FieldMode},
+        fields::{FieldMode, FixedField, Redirects},
         head::RequestHead,
     },
 };
@@ -33,14 +33,14 @@ const YEAR: u64 = 31_536_000;
 /// assert_eq!(Hsts::one_year().with_subdomains().value(), "max-age=31536000; includeSubDomains");
 /// assert!(Hsts::new(Duration::from_secs(3600)).with_subdomains().with_preload().is_err());
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Hsts {
     max_age: u64,
     subdomains: bool,
     preload: bool,
     localhost: bool,
     excluded: Arc<[Box<str>]>,
-    field: Arc<Field>,
+    field: Arc<FixedField>,
 }
 
 impl Hsts {
@@ -170,10 +170,11 @@ impl Hsts {
             preload: false,
             localhost: false,
             excluded: Arc::new([]),
-            field: Arc::new(Field {
+            field: Arc::new(FixedField {
                 name: STRICT_TRANSPORT_SECURITY,
                 value: HeaderValue::from_static("max-age=0"),
                 mode: FieldMode::IfAbsent,
+                redirects: Redirects::Tell,
             }),
         }
         .rendered()

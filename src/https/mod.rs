@@ -79,6 +79,8 @@
 //! [`TlsConnection`]: crate::client_ip::TlsConnection
 
 mod credential;
+#[cfg(feature = "serde")]
+pub(crate) mod deserialize;
 pub(crate) mod exempt;
 pub(crate) mod hsts;
 pub(crate) mod layer;

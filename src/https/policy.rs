@@ -20,7 +20,7 @@ use crate::{
     https::{credential::Credentials, exempt::PathPattern, hsts::Hsts, target::RedirectTarget},
     policy::{
         admission::Admission, decision::Check, fields::FieldMode, head::RequestHead,
-        label::PolicyLabel, notice::Notice, rejection::Rejection, set::Policy,
+        label::PolicyLabel, notice::Notice, peek::Peek, rejection::Rejection, set::Policy,
     },
 };
 
@@ -200,10 +200,7 @@ impl Https {
 
     /// Answers a request over plain text.
     fn refuse(&self, request: &RequestHead<'_>, scheme: &ResolvedScheme) -> Rejection {
-        let mut rejection = match &self.mode {
-            Mode::Redirect(redirect) => redirect.answer(request),
-            Mode::Reject => https_required(),
-        };
+        let mut rejection = self.answer(request);
         for notice in self.credentials.leaked(request) {
             rejection = rejection.with_notice(notice);
         }
@@ -216,6 +213,13 @@ impl Https {
                 rejection.with_notice(self.silence())
             }
             _ => rejection,
+        }
+    }
+
+    fn answer(&self, request: &RequestHead<'_>) -> Rejection {
+        match &self.mode {
+            Mode::Redirect(redirect) => redirect.answer(request),
+            Mode::Reject => https_required(),
         }
     }
 
@@ -270,6 +274,17 @@ impl Policy for Https {
             return Check::Ready(admission.into());
         }
         Check::reject(self.refuse(request, &scheme))
+    }
+
+    fn peek(&self, request: &RequestHead<'_>) -> Option<Peek> {
+        if self.scheme.read(request).is_https() {
+            return Some(Peek::admit("it comes over HTTPS"));
+        }
+        let path = request.uri().path();
+        if self.exempt.iter().any(|it| it.matches(path)) {
+            return Some(Peek::admit("the path may be requested over plain text"));
+        }
+        Some(Peek::reject(self.answer(request)))
     }
 }
 
@@ -344,6 +359,14 @@ impl Policy for HstsPolicy {
             Check::admit()
         }
     }
+
+    fn peek(&self, request: &RequestHead<'_>) -> Option<Peek> {
+        Some(if self.scheme.read(request).is_https() {
+            Peek::admit_with(self.hsts.admission(request), "refuses nobody")
+        } else {
+            Peek::admit("refuses nobody, and sends nothing over plain text")
+        })
+    }
 }
 
 /// How the policies come by the scheme of a request.
@@ -369,7 +392,8 @@ impl SchemeReader {
                 .and_then(ClientContext::peer)
                 .or_else(|| self.peer.find(request.extensions())),
         };
-        self.source.resolve_from(peer, request.parts())
+        self.source
+            .told(peer, request.headers(), request.extensions())
     }
 }
 

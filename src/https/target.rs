@@ -68,9 +68,11 @@ impl RedirectTarget {
         let host = match &self.host {
             TargetHost::Fixed(host) => host.as_ref().into(),
             TargetHost::OneOf(hosts) => hosts.served(request)?.host(),
-            TargetHost::Requested => RequestHost::of(request.parts())
-                .map_err(HostProblem::Malformed)?
-                .host(),
+            TargetHost::Requested => {
+                RequestHost::named(request.uri(), request.headers(), request.version())
+                    .map_err(HostProblem::Malformed)?
+                    .host()
+            }
         };
         let path = request.uri().path_and_query();
         // `*` is the server itself (RFC 9112, section 3.2.4), whose target elsewhere has an empty path.

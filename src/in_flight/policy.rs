@@ -21,6 +21,7 @@ use crate::{
         decision::Check,
         head::RequestHead,
         label::PolicyLabel,
+        peek::Peek,
         receipt::{Outcome, Until},
         rejection::Rejection,
         set::Policy,
@@ -111,11 +112,7 @@ impl Policy for InFlight {
         if !self.key.write(request, &mut hasher) {
             match self.key.missing() {
                 MissingKey::Refuse => {
-                    return Check::reject(Rejection::new(
-                        Action::RateLimitKeyMissing,
-                        StatusCode::BAD_REQUEST,
-                        "request lacks what it would be counted under",
-                    ));
+                    return Check::reject(key_missing());
                 }
                 MissingKey::Share => {}
                 MissingKey::Skip => return Check::admit(),
@@ -128,10 +125,7 @@ impl Policy for InFlight {
             Ok(permit) => permit,
             Err(Full::Key) => return Check::reject(self.rejection()),
             Err(Full::Table) => {
-                return Check::reject(rejection(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "too many clients at the same time",
-                ));
+                return Check::reject(table_full());
             }
         };
         // The receipt is settled or dropped in the end, and the permit with it.
@@ -141,6 +135,27 @@ impl Policy for InFlight {
                 .with_receipt(Until::BodyEnd, receipt)
                 .into(),
         )
+    }
+
+    fn peek(&self, request: &RequestHead<'_>) -> Option<Peek> {
+        let mut hasher = self.state.hash.build_hasher();
+        if !self.key.write(request, &mut hasher) {
+            match self.key.missing() {
+                MissingKey::Refuse => return Some(Peek::reject(key_missing())),
+                MissingKey::Share => {}
+                MissingKey::Skip => return Some(Peek::admit("the request is not counted")),
+            }
+        }
+        let count = self.state.counts.get(&hasher.finish()).map(|it| *it);
+        Some(match count {
+            Some(count) if self.limit <= count => Peek::reject(self.rejection()),
+            None if self.max_keys <= self.keys_in_flight() => Peek::reject(table_full()),
+            count => Peek::admit(format!(
+                "{} of {} in flight",
+                count.unwrap_or(0),
+                self.limit
+            )),
+        })
     }
 }
 
@@ -210,6 +225,21 @@ impl Drop for Permit {
             }
         }
     }
+}
+
+fn key_missing() -> Rejection {
+    Rejection::new(
+        Action::RateLimitKeyMissing,
+        StatusCode::BAD_REQUEST,
+        "request lacks what it would be counted under",
+    )
+}
+
+fn table_full() -> Rejection {
+    rejection(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "too many clients at the same time",
+    )
 }
 
 fn rejection(status: StatusCode, reason: &'static str) -> Rejection {

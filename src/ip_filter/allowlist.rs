@@ -12,7 +12,12 @@ use crate::{
     ip_filter::subject::{IpSubject, Judged, misconfigured},
     ip_set::{error::IpSetError, list::IpList, set::IpSet},
     policy::{
-        decision::Check, head::RequestHead, label::PolicyLabel, rejection::Rejection, set::Policy,
+        decision::{Check, Decision},
+        head::RequestHead,
+        label::PolicyLabel,
+        peek::Peek,
+        rejection::Rejection,
+        set::Policy,
     },
 };
 
@@ -26,6 +31,7 @@ pub struct IpAllowlist {
     status: StatusCode,
     unix: bool,
     proxies_behind_proxies: bool,
+    idle_while_empty: bool,
 }
 
 impl IpAllowlist {
@@ -55,6 +61,7 @@ impl IpAllowlist {
             status: StatusCode::FORBIDDEN,
             unix: false,
             proxies_behind_proxies: false,
+            idle_while_empty: false,
         })
     }
 
@@ -96,6 +103,19 @@ impl IpAllowlist {
 }
 
 impl IpAllowlist {
+    /// Creates an allow list that refuses nobody as long as it is empty: it stands for one that is not configured yet.
+    #[cfg(feature = "serde")]
+    pub(crate) fn idle_while_empty(list: IpList) -> Self {
+        Self {
+            list,
+            subject: IpSubject::default(),
+            status: StatusCode::FORBIDDEN,
+            unix: false,
+            proxies_behind_proxies: false,
+            idle_while_empty: true,
+        }
+    }
+
     /// Records an event if entries were read as the network around them.
     pub(crate) fn tell_host_bits(&self, sink: &SharedSink) {
         if let Some(first) = self.list.take_host_bits() {
@@ -111,6 +131,9 @@ impl Policy for IpAllowlist {
 
     fn check(&self, request: &RequestHead<'_>) -> Check {
         let list = self.list.load();
+        if self.idle_while_empty && list.set.is_empty() {
+            return Check::admit();
+        }
         let refuse = |reason| Check::reject(self.refuse(list.generation, reason));
         match self.subject.of(request) {
             Judged::Addr {
@@ -122,6 +145,18 @@ impl Policy for IpAllowlist {
             Judged::Misconfigured => Check::reject(misconfigured()),
             Judged::Addr { .. } | Judged::Unix => refuse("address is not allowed"),
             Judged::Unknown => refuse("address is not known"),
+        }
+    }
+
+    fn peek(&self, request: &RequestHead<'_>) -> Option<Peek> {
+        if self.idle_while_empty && self.list.is_empty() {
+            return Some(Peek::admit("the list is empty, and not in force"));
+        }
+        match self.check(request) {
+            // It decides by the list alone.
+            Check::Ready(Decision::Reject(rejection)) => Some(Peek::reject(rejection)),
+            Check::Ready(Decision::Admit(_)) => Some(Peek::admit("the list covers the client")),
+            Check::Later(_) => None,
         }
     }
 }

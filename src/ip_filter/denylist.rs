@@ -12,7 +12,12 @@ use crate::{
     ip_filter::subject::{IpSubject, Judged, UnknownClients, misconfigured},
     ip_set::{error::IpSetError, list::IpList, set::IpSet},
     policy::{
-        decision::Check, head::RequestHead, label::PolicyLabel, rejection::Rejection, set::Policy,
+        decision::{Check, Decision},
+        head::RequestHead,
+        label::PolicyLabel,
+        peek::Peek,
+        rejection::Rejection,
+        set::Policy,
     },
 };
 
@@ -24,6 +29,7 @@ pub struct IpDenylist {
     status: StatusCode,
     unix: bool,
     unknown: UnknownClients,
+    idle_while_empty: bool,
 }
 
 impl IpDenylist {
@@ -36,6 +42,7 @@ impl IpDenylist {
             status: StatusCode::FORBIDDEN,
             unix: false,
             unknown: UnknownClients::default(),
+            idle_while_empty: false,
         }
     }
 
@@ -69,6 +76,13 @@ impl IpDenylist {
 }
 
 impl IpDenylist {
+    /// Refuses nobody, unknown clients included, as long as the list is empty: it stands for one that is not configured yet.
+    #[cfg(feature = "serde")]
+    pub(crate) fn idle_while_empty(mut self) -> Self {
+        self.idle_while_empty = true;
+        self
+    }
+
     /// Records an event if entries were read as the network around them.
     pub(crate) fn tell_host_bits(&self, sink: &SharedSink) {
         if let Some(first) = self.list.take_host_bits() {
@@ -84,6 +98,9 @@ impl Policy for IpDenylist {
 
     fn check(&self, request: &RequestHead<'_>) -> Check {
         let list = self.list.load();
+        if self.idle_while_empty && list.set.is_empty() {
+            return Check::admit();
+        }
         let refuse = |reason| {
             Rejection::new(Action::IpBlocked, self.status, reason)
                 .with_policy(self.list.name().clone())
@@ -101,6 +118,17 @@ impl Policy for IpDenylist {
                 UnknownClients::Admit => Check::admit(),
                 UnknownClients::Refuse => Check::reject(refuse("address is not known")),
             },
+        }
+    }
+
+    fn peek(&self, request: &RequestHead<'_>) -> Option<Peek> {
+        match self.check(request) {
+            // It decides by the list alone.
+            Check::Ready(Decision::Reject(rejection)) => Some(Peek::reject(rejection)),
+            Check::Ready(Decision::Admit(_)) => {
+                Some(Peek::admit("the list does not cover the client"))
+            }
+            Check::Later(_) => None,
         }
     }
 }

@@ -36,6 +36,8 @@
 
 mod bits;
 pub(crate) mod builder;
+#[cfg(feature = "serde")]
+pub(crate) mod deserialize;
 pub(crate) mod entry;
 pub(crate) mod error;
 pub(crate) mod file;

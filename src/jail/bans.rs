@@ -130,6 +130,15 @@ impl BanTable {
         }
     }
 
+    /// Returns the ban of a client and how much of it is left, and notices nothing.
+    pub(crate) fn peek(&self, key: BanKey, now: Instant) -> Option<(Ban, Duration)> {
+        let record = self.map.get(&key).filter(|it| it.is_active(now))?;
+        Some((
+            record.ban.clone(),
+            record.end.saturating_duration_since(now),
+        ))
+    }
+
     /// Returns whether the client is banned.
     pub(crate) fn is_active(&self, key: BanKey, now: Instant) -> bool {
         self.active() != 0 && self.map.get(&key).is_some_and(|it| it.is_active(now))
@@ -174,6 +183,18 @@ impl BanTable {
         }
         *last = Some(now);
         self.drop_where(now, |_| true)
+    }
+
+    /// Returns the record of a client.
+    #[cfg(feature = "redis")]
+    pub(crate) fn record(&self, key: BanKey) -> Option<Record> {
+        self.map.get(&key).map(|it| it.value().clone())
+    }
+
+    /// Returns how many bans there may be.
+    #[cfg(feature = "redis")]
+    pub(crate) fn max(&self) -> usize {
+        self.max
     }
 
     /// Returns all records, active or not.

@@ -28,6 +28,11 @@ use crate::{
         trap::TrapPaths,
     },
 };
+#[cfg(feature = "redis")]
+use crate::{
+    jail::shared::{outbox::Outbox, sync::BANS},
+    shared_store::{script::Script, store::RedisStore},
+};
 
 /// Gathers what a [`Jail`] bans for, and how. What is not asked for is not done: without rules and traps there are only bans by hand.
 #[must_use]
@@ -41,6 +46,8 @@ pub struct JailBuilder {
     max_bans: usize,
     max_counters: usize,
     file: Option<PathBuf>,
+    #[cfg(feature = "redis")]
+    shared: Option<RedisStore>,
     random: Random,
     sink: Option<SharedSink>,
     clock: Option<Arc<dyn Clock>>,
@@ -65,6 +72,8 @@ impl JailBuilder {
             max_bans: 65_536,
             max_counters: 16_384,
             file: None,
+            #[cfg(feature = "redis")]
+            shared: None,
             random: Random(Arc::new(keyed_numbers())),
             sink: None,
             clock: None,
@@ -139,6 +148,15 @@ impl JailBuilder {
         self
     }
 
+    /// Shares the bans with the other instances of a [store](crate::shared_store): what one bans or lifts, all do. The default is no store.
+    ///
+    /// Failures are counted by each instance for itself. The store then knows the addresses of banned clients, as a file of bans does.
+    #[cfg(feature = "redis")]
+    pub fn shared(mut self, store: &RedisStore) -> Self {
+        self.shared = Some(store.clone());
+        self
+    }
+
     /// Sets where the randomness of jitter comes from: each call returns any number. The default is keyed by the operating system.
     pub fn random(mut self, random: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
         self.random = Random(Arc::new(random));
@@ -185,6 +203,10 @@ impl JailBuilder {
             bans: BanTable::new(self.max_bans),
             failures: FailureTable::new(self.max_counters),
             file: self.file.map(BanFile::new),
+            #[cfg(feature = "redis")]
+            shared: self.shared.map(|store| Outbox::new(store, self.max_bans)),
+            #[cfg(feature = "redis")]
+            ban_script: Arc::new(Script::new(BANS)),
             random: self.random,
             sink: self.sink.unwrap_or_default(),
             clock: self.clock.unwrap_or_else(|| Arc::new(MonotonicClock)),

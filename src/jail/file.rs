@@ -11,6 +11,8 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+#[cfg(feature = "redis")]
+use crate::jail::ban::Record;
 use crate::jail::{ban::Ban, key::BanKey};
 
 /// The first line: what the file is, and the version of its format.
@@ -24,6 +26,19 @@ const MAX_BYTES: u64 = 64 * 1024 * 1024;
 pub(crate) struct StoredBan {
     pub(crate) ban: Ban,
     pub(crate) forget: SystemTime,
+}
+
+#[cfg(feature = "redis")]
+impl StoredBan {
+    /// Returns the ban of a record.
+    pub(crate) fn of(record: Record) -> Self {
+        let memory = record.forget.saturating_duration_since(record.end);
+        let end = record.ban.end;
+        Self {
+            forget: end.checked_add(memory).unwrap_or(end),
+            ban: record.ban,
+        }
+    }
 }
 
 /// A file of bans: text, one line each, between a header and the number of lines.

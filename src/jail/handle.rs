@@ -53,6 +53,8 @@ impl JailHandle {
         if self.state.is_exempt(ClientIp::Known(client)) {
             return Err(BanError(Refused::Exempt));
         }
+        #[cfg(feature = "redis")]
+        crate::jail::shared::sync::ensure(&self.state);
         let key = BanKey::new(client);
         let cause = Cause {
             rule: &MANUAL.into(),
@@ -78,6 +80,8 @@ impl JailHandle {
         reason = "that there was no ban to lift is no failure"
     )]
     pub fn unban(&self, client: IpAddr) -> Option<Ban> {
+        #[cfg(feature = "redis")]
+        crate::jail::shared::sync::ensure(&self.state);
         self.state.unban(BanKey::new(client))
     }
 
@@ -120,6 +124,24 @@ impl JailHandle {
     /// Listing, counting and saving do it too. Nothing depends on it but how soon `client_unbanned` is told of clients that never come back.
     pub fn sweep(&self) {
         self.state.sweep();
+    }
+
+    /// Starts to share the bans, and waits until those of the other instances are known here; returns `false` where that takes longer than `patience`, as
+    /// when the store is away.
+    ///
+    /// Sharing starts by itself with the first request. A service that waits before it listens serves no client that is banned elsewhere, not even once.
+    /// Without a [store](crate::jail::JailBuilder::shared) it returns `true` at once.
+    #[cfg(feature = "redis")]
+    pub async fn synchronize(&self, patience: Duration) -> bool {
+        let Some(outbox) = &self.state.shared else {
+            return true;
+        };
+        let mut synced = outbox.synced();
+        crate::jail::shared::sync::ensure(&self.state);
+        outbox.wake.notify_one();
+        tokio::time::timeout(patience, synced.changed())
+            .await
+            .is_ok_and(|changed| changed.is_ok())
     }
 
     /// Writes the bans to the [file](crate::jail::JailBuilder::file), replacing it as a whole. Without a file nothing is done.

@@ -147,6 +147,8 @@ pub(crate) mod key;
 pub(crate) mod layer;
 pub(crate) mod policy;
 pub(crate) mod rule;
+#[cfg(feature = "redis")]
+pub(crate) mod shared;
 pub(crate) mod state;
 pub(crate) mod tallies;
 #[cfg(feature = "tokio")]

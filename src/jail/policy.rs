@@ -20,6 +20,7 @@ use crate::{
         head::RequestHead,
         label::PolicyLabel,
         notice::Notice,
+        peek::Peek,
         receipt::{Outcome, Receipt, Until},
         rejection::Rejection,
         set::Policy,
@@ -111,6 +112,8 @@ impl Jail {
 impl Policy for Jail {
     fn check(&self, request: &RequestHead<'_>) -> Check {
         let state = &*self.state;
+        #[cfg(feature = "redis")]
+        crate::jail::shared::sync::ensure(&self.state);
         let Some(context) = request.client() else {
             let notice = Notice::new(
                 Action::ClientUnknown,
@@ -143,6 +146,37 @@ impl Policy for Jail {
             enforced: request.is_enforced(),
         };
         Decision::Admit(Admission::new().with_receipt(Until::Head, receipt)).into()
+    }
+
+    fn peek(&self, request: &RequestHead<'_>) -> Option<Peek> {
+        let state = &*self.state;
+        let Some(context) = request.client() else {
+            return Some(Peek::admit("no client was resolved"));
+        };
+        let client = context.client();
+        let exempt = state.is_exempt(client);
+        if let Some(addr) = client.addr()
+            && let Some((ban, left)) = state.bans.peek(BanKey::new(addr), request.now())
+            && !exempt
+        {
+            let rejection = self.refuse(Action::BannedClientDenied, Some(left));
+            let left = humantime::format_duration(Duration::from_secs(left.as_secs()));
+            let reason = format!("banned by {} for another {left}", ban.rule);
+            return Some(Peek::reject(rejection.with_policy(ban.rule)).with_reason(reason));
+        }
+        if state.traps.is_touched_by(request.uri().path()) {
+            let rule: Arc<str> = TRAP.into();
+            if client.addr().is_none() || (!exempt && is_sent_by_foreign_page(request.headers())) {
+                return Some(Peek::reject(spared(state.status).with_policy(rule)));
+            }
+            if exempt {
+                return Some(Peek::admit("a trap path, but the client is exempt"));
+            }
+            let rejection = self.refuse(Action::ClientBanned, None).with_policy(rule);
+            let reason = "a trap path: the request would ban the client";
+            return Some(Peek::reject(rejection).with_reason(reason));
+        }
+        Some(Peek::admit("not banned"))
     }
 
     fn label(&self) -> PolicyLabel {

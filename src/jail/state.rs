@@ -31,6 +31,11 @@ use crate::{
     },
     policy::head::RequestHead,
 };
+#[cfg(feature = "redis")]
+use crate::{
+    jail::shared::outbox::{Change, Outbox},
+    shared_store::script::Script,
+};
 
 /// How often it is told at most that the table of failures is full.
 const FULL_PAUSE: Duration = Duration::from_secs(60);
@@ -49,6 +54,11 @@ pub(crate) struct State {
     pub(crate) bans: BanTable,
     pub(crate) failures: FailureTable,
     pub(crate) file: Option<BanFile>,
+    /// What the instances that share the bans have to be told.
+    #[cfg(feature = "redis")]
+    pub(crate) shared: Option<Outbox>,
+    #[cfg(feature = "redis")]
+    pub(crate) ban_script: Arc<Script>,
     pub(crate) random: Random,
     pub(crate) sink: SharedSink,
     pub(crate) clock: Arc<dyn Clock>,
@@ -157,6 +167,8 @@ impl State {
                     .event(Action::ClientBanned, cause.reason, key, cause)
                     .with_span(ban.start, Some(ban.end));
                 self.sink.record(&event);
+                #[cfg(feature = "redis")]
+                self.share(key);
                 Verdict::Banned(ban)
             }
         }
@@ -167,6 +179,11 @@ impl State {
         for index in 0..self.rules.len() {
             self.failures.forget(key, index);
         }
+        // It may be another instance that has made the ban.
+        #[cfg(feature = "redis")]
+        if let Some(outbox) = &self.shared {
+            outbox.push(key, Change::Lift);
+        }
         let record = self.bans.lift(key)?;
         if self.clock.now() < record.end {
             self.tallies.note_lifted();
@@ -175,6 +192,16 @@ impl State {
         }
         self.tell_expired(&[record]);
         None
+    }
+
+    /// Tells the other instances of a new ban.
+    #[cfg(feature = "redis")]
+    fn share(&self, key: BanKey) {
+        if let (Some(outbox), Some(record)) = (&self.shared, self.bans.record(key))
+            && record.enforced
+        {
+            outbox.push(key, Change::Ban(StoredBan::of(record), true));
+        }
     }
 
     /// Drops what is over from all tables, and tells of bans that have ended.
@@ -322,7 +349,7 @@ impl State {
     ) -> SecurityEvent<'a> {
         let mut event = SecurityEvent::new(action, reason).with_policy(&**cause.rule);
         if let Some(request) = cause.request {
-            event = about(event, Some(cause.rule), request.parts()).with_status(self.status);
+            event = about(event, Some(cause.rule), request).with_status(self.status);
         }
         marked(event.with_client_address(address(key)), cause.enforced)
     }

@@ -118,6 +118,14 @@ pub(crate) fn describe(name: &'static str) {
             );
         }
         names::SINK_ERRORS_TOTAL => describe_counter!(name, "Security events that a sink lost."),
+        #[cfg(feature = "redis")]
+        names::STORE_FAILURES_TOTAL => {
+            describe_counter!(name, "Decisions that the shared store has not made.");
+        }
+        #[cfg(feature = "redis")]
+        names::STORE_UP => {
+            describe_gauge!(name, "Whether the shared store answers (1) or is away (0).");
+        }
         names::CHECK_DURATION_SECONDS => describe_histogram!(
             name,
             Unit::Seconds,

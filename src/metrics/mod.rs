@@ -20,6 +20,8 @@
 //! | `palisade_secret_last_change_timestamp_seconds` | gauge | `secret` | when a secret was loaded or replaced last (feature `secrets`) |
 //! | `palisade_secret_loads_total` | counter | `secret`, `outcome` | loads of secrets, `success` or `failure` (feature `secrets`) |
 //! | `palisade_unbans_total` | counter | `reason` | bans that ended: `expired` or `manual` (feature `jail`) |
+//! | `palisade_store_failures_total` | counter | `error` | decisions that the shared store has not made, and why (feature `redis`) |
+//! | `palisade_store_up` | gauge | `policy` | 1 where the shared store answers, 0 where it is away; `policy` is its prefix (feature `redis`) |
 //! | [`CHECK_DURATION_SECONDS`] | histogram | none | time until all policies have decided; opt-in: [`EnforceLayer::with_check_duration`](crate::enforce::EnforceLayer::with_check_duration) |
 //!
 //! The values of `decision`, of which every decision has exactly one:
@@ -74,6 +76,8 @@ pub use self::names::{BANS_ACTIVE, BANS_SKIPPED_TOTAL, BANS_TOTAL, UNBANS_TOTAL}
 pub use self::names::{
     LABEL_OUTCOME, LABEL_SECRET, SECRET_LAST_CHANGE_TIMESTAMP_SECONDS, SECRET_LOADS_TOTAL,
 };
+#[cfg(feature = "redis")]
+pub use self::names::{STORE_FAILURES_TOTAL, STORE_UP};
 pub use self::{
     duration::DurationCounts,
     names::{

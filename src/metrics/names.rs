@@ -33,6 +33,12 @@ pub const EVENTS_TOTAL: &str = "palisade_events_total";
 pub const EVENTS_SUPPRESSED_TOTAL: &str = "palisade_events_suppressed_total";
 /// Counts events that a sink lost.
 pub const SINK_ERRORS_TOTAL: &str = "palisade_sink_errors_total";
+/// Counts decisions that the shared store has not made.
+#[cfg(feature = "redis")]
+pub const STORE_FAILURES_TOTAL: &str = "palisade_store_failures_total";
+/// Tells whether the shared store answers (1) or is away (0).
+#[cfg(feature = "redis")]
+pub const STORE_UP: &str = "palisade_store_up";
 /// Measures the time until all policies of a layer have decided.
 pub const CHECK_DURATION_SECONDS: &str = "palisade_check_duration_seconds";
 

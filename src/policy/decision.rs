@@ -40,10 +40,6 @@ impl From<Rejection> for Decision {
 /// What a policy answers: a decision, or the promise of one.
 #[derive(Debug)]
 #[must_use]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "never kept; a decision that is ready must not allocate"
-)]
 pub enum Check {
     /// The decision will be known later, as when the state is on another machine.
     Later(LaterDecision),

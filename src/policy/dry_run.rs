@@ -5,6 +5,7 @@ use crate::policy::{
     decision::{Check, Decision},
     head::RequestHead,
     label::PolicyLabel,
+    peek::Peek,
     set::PolicySet,
 };
 
@@ -36,18 +37,26 @@ impl<P: PolicySet> PolicySet for DryRun<P> {
     fn step_label(&self, step: usize) -> PolicyLabel {
         self.0.step_label(step).observed()
     }
+
+    fn peek_step(&self, step: usize, request: &RequestHead<'_>) -> Option<Peek> {
+        // What a refusal would be is told; that it is not carried out, the label says.
+        self.0.peek_step(step, request)
+    }
 }
 
 fn observe(decision: Decision) -> Decision {
     match decision {
         Decision::Admit(_) => decision,
-        Decision::Reject(rejection) => {
+        Decision::Reject(mut rejection) => {
             let mut admission = Admission::new();
             admission.observed = true;
-            let observed = rejection.is_recorded().then(|| rejection.observed());
             // The order is that of a refusal which is enforced.
-            admission.notices = rejection.notices;
-            admission.notices.extend(observed);
+            for notice in rejection.take_notices() {
+                admission.push_notice(notice);
+            }
+            if rejection.is_recorded() {
+                admission.push_notice(rejection.observed());
+            }
             Decision::Admit(admission)
         }
     }

@@ -1,114 +1,197 @@
 //! Header fields that policies put on responses.
 
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
-use http::{HeaderMap, HeaderName, HeaderValue, header::Entry};
-use smallvec::SmallVec;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::Entry};
 
 /// Header fields for a response, in order. Up to two are held without an allocation.
 #[derive(Clone, Debug, Default)]
 pub struct ResponseFields {
-    /// The first field, if it is one that a policy holds ready. A field is large: to hand on a pointer to it, to leave nothing behind that has to
-    /// be dropped, and to change the response in place took what the HTTPS check with HSTS adds from 1660 instructions to 1440.
-    shared: Option<Arc<Field>>,
-    rest: SmallVec<[Field; 2]>,
+    /// Filled from the front. An empty list is told by one look, and what is not filled is neither written nor dropped.
+    first: Option<Field>,
+    second: Option<Field>,
+    more: Vec<Field>,
+}
+
+/// A header field of a list.
+#[derive(Clone, Debug)]
+enum Field {
+    Own(FixedField),
+    /// One that a policy holds ready: a pointer is less to move.
+    Shared(Arc<FixedField>),
 }
 
 /// A header field and what happens where the response already has it.
-#[derive(Clone, Debug)]
-pub(crate) struct Field {
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct FixedField {
     pub(crate) name: HeaderName,
     pub(crate) value: HeaderValue,
     pub(crate) mode: FieldMode,
+    pub(crate) redirects: Redirects,
+}
+
+/// Whether a field stands on responses that redirect.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Redirects {
+    Skip,
+    Tell,
 }
 
 impl ResponseFields {
     /// Creates an empty list.
     #[must_use]
+    #[inline]
     pub fn new() -> Self {
         Self::default()
     }
 
     /// Adds a field.
+    #[inline]
     pub fn push(&mut self, name: HeaderName, value: HeaderValue, mode: FieldMode) {
-        self.rest.push(Field { name, value, mode });
+        self.push_with(name, value, mode, Redirects::Tell);
+    }
+
+    /// Adds a field that may not stand on responses that redirect.
+    #[inline]
+    pub(crate) fn push_with(
+        &mut self,
+        name: HeaderName,
+        value: HeaderValue,
+        mode: FieldMode,
+        redirects: Redirects,
+    ) {
+        self.add(Field::Own(FixedField {
+            name,
+            value,
+            mode,
+            redirects,
+        }));
     }
 
     /// Adds a field that is held ready.
     #[inline]
-    pub(crate) fn push_shared(&mut self, field: Arc<Field>) {
-        if self.is_empty() {
-            self.shared = Some(field);
+    pub(crate) fn push_shared(&mut self, field: Arc<FixedField>) {
+        self.add(Field::Shared(field));
+    }
+
+    #[inline]
+    fn add(&mut self, field: Field) {
+        if self.first.is_none() {
+            self.first = Some(field);
+        } else if self.second.is_none() {
+            self.second = Some(field);
         } else {
-            self.rest.push(Arc::unwrap_or_clone(field));
+            self.more.push(field);
         }
     }
 
     /// Returns whether there is no field.
     #[must_use]
+    #[inline]
     pub fn is_empty(&self) -> bool {
-        self.shared.is_none() && self.rest.is_empty()
+        self.first.is_none()
     }
 
     /// Returns the fields.
     pub fn iter(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue, FieldMode)> {
-        let fields = self.shared.as_deref().into_iter().chain(&self.rest);
-        fields.map(|field| (&field.name, &field.value, field.mode))
+        let fields = self.first.iter().chain(&self.second).chain(&self.more);
+        fields.map(|field| {
+            let field = match field {
+                Field::Own(field) => field,
+                Field::Shared(field) => field,
+            };
+            (&field.name, &field.value, field.mode)
+        })
     }
 
     /// Appends all fields of `other`.
     pub fn extend(&mut self, mut other: Self) {
-        if self.is_empty() {
-            *self = other;
-        } else {
-            self.append(&mut other);
-        }
+        self.append(&mut other);
     }
 
     /// Appends all fields of `other`, without moving the list, which is large.
     #[inline]
     pub(crate) fn append(&mut self, other: &mut Self) {
-        if let Some(field) = other.shared.take() {
-            self.push_shared(field);
-        }
-        if !other.rest.is_empty() {
-            self.rest.append(&mut other.rest);
+        if self.is_empty() {
+            mem::swap(self, other);
+        } else {
+            self.append_all(other);
         }
     }
 
-    /// Returns whether the list has memory of its own.
-    #[inline]
-    pub(crate) fn is_spilled(&self) -> bool {
-        self.rest.spilled()
+    fn append_all(&mut self, other: &mut Self) {
+        let one_by_one = [other.first.take(), other.second.take()];
+        for field in one_by_one.into_iter().flatten() {
+            self.add(field);
+        }
+        for field in mem::take(&mut other.more) {
+            self.add(field);
+        }
     }
 
-    /// Puts the fields into a response's header map.
+    /// Puts the fields into the header map of a response that does not redirect.
     pub fn apply(mut self, headers: &mut HeaderMap) {
-        self.drain_into(headers);
+        self.drain_into(StatusCode::OK, headers);
     }
 
     /// Puts the fields into a response's header map, without moving the list, which is large.
-    pub(crate) fn drain_into(&mut self, headers: &mut HeaderMap) {
-        if let Some(field) = self.shared.take() {
-            put(headers, &field.name, field.value.clone(), field.mode);
+    pub(crate) fn drain_into(&mut self, status: StatusCode, headers: &mut HeaderMap) {
+        let Some(first) = self.first.take() else {
+            return;
+        };
+        first.put(status, headers);
+        if let Some(second) = self.second.take() {
+            second.put(status, headers);
         }
-        if !self.rest.is_empty() {
-            for Field { name, value, mode } in self.rest.drain(..) {
-                put(headers, &name, value, mode);
+        if !self.more.is_empty() {
+            for field in mem::take(&mut self.more) {
+                field.put(status, headers);
             }
         }
     }
 }
 
-fn put(headers: &mut HeaderMap, name: &HeaderName, value: HeaderValue, mode: FieldMode) {
-    match mode {
-        // A map that is full, as only a service of many thousand fields makes it, stays as it is: the other methods panic.
-        FieldMode::Append => {
-            let _ = headers.try_append(name, value);
-        }
-        FieldMode::IfAbsent => insert_if_absent(headers, name, value),
-        FieldMode::Replace => {
-            let _ = headers.try_insert(name, value);
+impl Field {
+    #[inline]
+    fn put(self, status: StatusCode, headers: &mut HeaderMap) {
+        match self {
+            Self::Own(FixedField {
+                redirects: Redirects::Skip,
+                ..
+            }) if status.is_redirection() => {}
+            Self::Own(FixedField {
+                name, value, mode, ..
+            }) => match mode {
+                // A map that is full, as only a service of many thousand fields makes it, stays as it is: the other methods panic.
+                FieldMode::Append => {
+                    let _ = headers.try_append(name, value);
+                }
+                FieldMode::IfAbsent => insert_if_absent(headers, &name, value),
+                FieldMode::Replace => {
+                    let _ = headers.try_insert(name, value);
+                }
+            },
+            Self::Shared(field) => {
+                let FixedField {
+                    name,
+                    value,
+                    mode,
+                    redirects,
+                } = &*field;
+                if *redirects == Redirects::Skip && status.is_redirection() {
+                    return;
+                }
+                let value = value.clone();
+                match mode {
+                    FieldMode::Append => {
+                        let _ = headers.try_append(name, value);
+                    }
+                    FieldMode::IfAbsent => insert_if_absent(headers, name, value),
+                    FieldMode::Replace => {
+                        let _ = headers.try_insert(name, value);
+                    }
+                }
+            }
         }
     }
 }
@@ -181,10 +264,11 @@ mod tests {
 
     #[test]
     fn fields_that_are_shared_keep_their_place() {
-        let vary = |value| Field {
+        let vary = |value| FixedField {
             name: VARY,
             value: HeaderValue::from_static(value),
             mode: FieldMode::Append,
+            redirects: Redirects::Tell,
         };
         let list = |shared, own| {
             let mut fields = ResponseFields::new();

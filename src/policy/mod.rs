@@ -51,6 +51,7 @@ pub(crate) mod fields;
 pub(crate) mod head;
 pub(crate) mod label;
 pub(crate) mod notice;
+pub(crate) mod peek;
 pub(crate) mod receipt;
 pub(crate) mod rejection;
 pub(crate) mod set;
@@ -63,6 +64,7 @@ pub use self::{
     head::RequestHead,
     label::{PolicyLabel, PolicyLabelError},
     notice::Notice,
+    peek::Peek,
     receipt::{Outcome, Receipt, Receipts, Until},
     rejection::Rejection,
     set::{Policy, PolicySet},

@@ -82,12 +82,6 @@ impl Receipts {
         self.0.is_empty()
     }
 
-    /// Returns whether the list has no memory.
-    #[inline]
-    pub(crate) fn is_unallocated(&self) -> bool {
-        self.0.capacity() == 0
-    }
-
     /// Appends all receipts of `other`.
     pub fn extend(&mut self, mut other: Self) {
         if self.0.is_empty() {

@@ -1,8 +1,8 @@
 //! Why and how a request is refused.
 
-use std::{sync::Arc, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use ipnet::IpNet;
 use smallvec::SmallVec;
 
@@ -18,7 +18,11 @@ use crate::{
 /// Why and how a request is refused. A [responder](crate::respond::Respond) makes the response of it.
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct Rejection {
+pub struct Rejection(Box<Inner>);
+
+/// In one allocation, because a rejection is large and is handed on several times before it is a response.
+#[derive(Clone, Debug)]
+struct Inner {
     action: Action,
     status: StatusCode,
     reason: &'static str,
@@ -27,15 +31,15 @@ pub struct Rejection {
     problem_type: Option<&'static str>,
     retry_after: Option<Duration>,
     recorded: bool,
-    pub(crate) evidence: Evidence,
-    pub(crate) fields: ResponseFields,
-    pub(crate) notices: Vec<Notice>,
+    evidence: Evidence,
+    fields: ResponseFields,
+    notices: Vec<Notice>,
 }
 
 impl Rejection {
     /// Creates a rejection; `reason` is a phrase that the client may read.
     pub fn new(action: Action, status: StatusCode, reason: &'static str) -> Self {
-        Self {
+        Self(Box::new(Inner {
             action,
             status,
             reason,
@@ -47,73 +51,87 @@ impl Rejection {
             evidence: Evidence::default(),
             fields: ResponseFields::new(),
             notices: Vec::new(),
-        }
+        }))
     }
 
     /// Names the policy that refuses.
     pub fn with_policy(mut self, policy: Arc<str>) -> Self {
-        self.policy = Some(policy);
+        self.0.policy = Some(policy);
         self
     }
 
     /// Names the entry of a list that refuses, for the event alone: the client never learns it.
     pub fn with_rule(mut self, rule: IpNet) -> Self {
-        self.evidence.rule = Some(rule);
+        self.0.evidence.rule = Some(rule);
         self
     }
 
     /// Sets the generation of the list that refuses, for the event alone.
     pub fn with_generation(mut self, generation: u64) -> Self {
-        self.evidence.generation = Some(generation);
+        self.0.evidence.generation = Some(generation);
         self
     }
 
     /// Adds the name of a violated quota, which the client may read in a problem document.
     pub fn with_violated_policy(mut self, policy: Arc<str>) -> Self {
-        self.violated.push(policy);
+        self.0.violated.push(policy);
         self
     }
 
     /// Sets the type of the problem document, a URI. The default is `about:blank`.
     pub fn with_problem_type(mut self, uri: &'static str) -> Self {
-        self.problem_type = Some(uri);
+        self.0.problem_type = Some(uri);
         self
     }
 
     /// Sets the time after which the request may be admitted; the response says so in `Retry-After`.
     pub fn with_retry_after(mut self, delay: Duration) -> Self {
-        self.retry_after = Some(delay);
+        self.0.retry_after = Some(delay);
         self
     }
 
     /// Adds a header field to the response.
     pub fn with_field(mut self, name: HeaderName, value: HeaderValue, mode: FieldMode) -> Self {
-        self.fields.push(name, value, mode);
+        self.0.fields.push(name, value, mode);
         self
     }
 
     /// Adds header fields to the response.
     pub fn with_fields(mut self, fields: ResponseFields) -> Self {
-        self.fields.extend(fields);
+        self.0.fields.extend(fields);
         self
     }
 
     /// Raises a further event beside that of the rejection.
     pub fn with_notice(mut self, notice: Notice) -> Self {
-        self.notices.push(notice);
+        self.0.notices.push(notice);
         self
     }
 
     /// Raises no event of its own: one that says the same has just been recorded.
     pub fn unrecorded(mut self) -> Self {
-        self.recorded = false;
+        self.0.recorded = false;
         self
+    }
+
+    pub(crate) fn evidence(&self) -> Evidence {
+        self.0.evidence
+    }
+
+    /// Takes out the notices, in order.
+    pub(crate) fn take_notices(&mut self) -> Vec<Notice> {
+        mem::take(&mut self.0.notices)
+    }
+
+    /// Puts the fields into a response's header map.
+    pub(crate) fn drain_fields_into(&mut self, headers: &mut HeaderMap) {
+        self.0.fields.drain_into(self.0.status, headers);
     }
 
     /// Returns the notice of the rejection, should it not be enforced.
     pub(crate) fn observed(&self) -> Notice {
-        let notice = Notice::new(self.action, self.reason)
-            .with_evidence(self.evidence)
+        let notice = Notice::new(self.0.action, self.0.reason)
+            .with_evidence(self.0.evidence)
             .observed();
         match self.policy() {
             Some(policy) => notice.with_policy(Arc::clone(policy)),
@@ -124,48 +142,48 @@ impl Rejection {
     /// Returns what happened.
     #[must_use]
     pub fn action(&self) -> Action {
-        self.action
+        self.0.action
     }
 
     /// Returns the status of the response.
     #[must_use]
     pub fn status(&self) -> StatusCode {
-        self.status
+        self.0.status
     }
 
     /// Returns why, as a phrase that the client may read.
     #[must_use]
     pub fn reason(&self) -> &'static str {
-        self.reason
+        self.0.reason
     }
 
     /// Returns the name of the policy that refuses.
     #[must_use]
     pub fn policy(&self) -> Option<&Arc<str>> {
-        self.policy.as_ref().or(self.violated.first())
+        self.0.policy.as_ref().or(self.0.violated.first())
     }
 
     /// Returns the names of the violated quotas.
     #[must_use]
     pub fn violated_policies(&self) -> &[Arc<str>] {
-        &self.violated
+        &self.0.violated
     }
 
     /// Returns the type of the problem document.
     #[must_use]
     pub fn problem_type(&self) -> Option<&'static str> {
-        self.problem_type
+        self.0.problem_type
     }
 
     /// Returns the time after which the request may be admitted.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
-        self.retry_after
+        self.0.retry_after
     }
 
     /// Returns whether the rejection raises an event.
     #[must_use]
     pub fn is_recorded(&self) -> bool {
-        self.recorded
+        self.0.recorded
     }
 }

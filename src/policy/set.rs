@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::policy::{decision::Check, head::RequestHead, label::PolicyLabel};
+use crate::policy::{decision::Check, head::RequestHead, label::PolicyLabel, peek::Peek};
 
 /// Decides whether a request may pass.
 pub trait Policy: Send + Sync + 'static {
@@ -16,6 +16,15 @@ pub trait Policy: Send + Sync + 'static {
     /// It is asked for once, when a layer is built, and must come from code or configuration alone.
     fn label(&self) -> PolicyLabel {
         PolicyLabel::of_type::<Self>()
+    }
+
+    /// Returns what [`check`](Self::check) would decide, and changes nothing: no count, no ban, no event.
+    ///
+    /// It is for [explaining](crate::SecurityLayer::explain) decisions, never on the path of requests. The default is nothing: the policy
+    /// cannot tell.
+    #[expect(unused_variables, reason = "the default looks at nothing")]
+    fn peek(&self, request: &RequestHead<'_>) -> Option<Peek> {
+        None
     }
 }
 
@@ -38,6 +47,12 @@ pub trait PolicySet: Send + Sync + 'static {
     fn step_label(&self, step: usize) -> PolicyLabel {
         PolicyLabel::of_type::<Self>()
     }
+
+    /// Returns what the policy at position `step` would decide, and changes nothing. The default is nothing: it cannot tell.
+    #[expect(unused_variables, reason = "the default looks at nothing")]
+    fn peek_step(&self, step: usize, request: &RequestHead<'_>) -> Option<Peek> {
+        None
+    }
 }
 
 impl<P: Policy + ?Sized> PolicySet for P {
@@ -54,6 +69,13 @@ impl<P: Policy + ?Sized> PolicySet for P {
 
     fn step_label(&self, _: usize) -> PolicyLabel {
         self.label()
+    }
+
+    fn peek_step(&self, step: usize, request: &RequestHead<'_>) -> Option<Peek> {
+        match step {
+            0 => self.peek(request),
+            _ => None,
+        }
     }
 }
 
@@ -75,6 +97,10 @@ impl<P: PolicySet> PolicySet for Option<P> {
             None => PolicyLabel::of_type::<Self>(),
         }
     }
+
+    fn peek_step(&self, step: usize, request: &RequestHead<'_>) -> Option<Peek> {
+        self.as_ref().and_then(|it| it.peek_step(step, request))
+    }
 }
 
 impl<P: PolicySet + ?Sized> PolicySet for Arc<P> {
@@ -88,6 +114,10 @@ impl<P: PolicySet + ?Sized> PolicySet for Arc<P> {
 
     fn step_label(&self, step: usize) -> PolicyLabel {
         P::step_label(self, step)
+    }
+
+    fn peek_step(&self, step: usize, request: &RequestHead<'_>) -> Option<Peek> {
+        P::peek_step(self, step, request)
     }
 }
 
@@ -116,6 +146,17 @@ impl<P: PolicySet> PolicySet for Vec<P> {
             step -= steps;
         }
         PolicyLabel::of_type::<Self>()
+    }
+
+    fn peek_step(&self, mut step: usize, request: &RequestHead<'_>) -> Option<Peek> {
+        for policies in self {
+            let steps = policies.steps();
+            if step < steps {
+                return policies.peek_step(step, request);
+            }
+            step -= steps;
+        }
+        None
     }
 }
 
@@ -148,6 +189,18 @@ macro_rules! impl_for_tuple {
                     step -= steps;
                 )*
                 PolicyLabel::of_type::<Self>()
+            }
+
+            #[allow(unused_mut, unused_variables, unused_assignments, clippy::allow_attributes, reason = "the empty tuple asks nobody")]
+            fn peek_step(&self, mut step: usize, request: &RequestHead<'_>) -> Option<Peek> {
+                $(
+                    let steps = self.$index.steps();
+                    if step < steps {
+                        return self.$index.peek_step(step, request);
+                    }
+                    step -= steps;
+                )*
+                None
             }
         }
     };

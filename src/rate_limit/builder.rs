@@ -1,21 +1,27 @@
 //! The builder of the policy.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, hash::RandomState, sync::Arc, time::Duration};
 
-use http::{StatusCode, response};
+use http::{HeaderValue, StatusCode, response};
 
 use crate::{
     clock::Clock,
     enforce::gate::Refusal,
     ip_set::set::IpSet,
-    policy::{head::RequestHead, receipt::Outcome},
+    policy::{fields::Redirects, head::RequestHead, receipt::Outcome},
     rate_limit::{
+        fields,
         key::RateLimitKey,
         limiter::{RateLimiter, RateLimiterBuilder},
         policy::RateLimit,
         set::{Kind, QuotaSet, RateLimitError},
         settings::{Costs, LegacyReset, RetryAfter, Settings, StandardFields},
     },
+};
+#[cfg(feature = "redis")]
+use crate::{
+    rate_limit::shared::limiter::{REMEMBERED, SharedName, SharedSettings},
+    shared_store::{settings::OnStoreFailure, store::RedisStore},
 };
 
 impl RateLimit {
@@ -39,6 +45,12 @@ pub struct RateLimitBuilder {
     cost: Option<u32>,
     status: StatusCode,
     near_limit: Option<u8>,
+    #[cfg(feature = "redis")]
+    shared: Option<(RedisStore, String)>,
+    #[cfg(feature = "redis")]
+    on_failure: OnStoreFailure,
+    #[cfg(feature = "redis")]
+    remembered: usize,
 }
 
 impl RateLimitBuilder {
@@ -55,6 +67,9 @@ impl RateLimitBuilder {
                 settle_in_handler: false,
                 standard: None,
                 legacy: None,
+                redirects: Redirects::Skip,
+                exposed: None,
+                partition: None,
                 status: StatusCode::TOO_MANY_REQUESTS,
                 near_limit: None,
                 retry_after: Some(RetryAfter::default()),
@@ -62,6 +77,12 @@ impl RateLimitBuilder {
             cost: None,
             status: StatusCode::TOO_MANY_REQUESTS,
             near_limit: None,
+            #[cfg(feature = "redis")]
+            shared: None,
+            #[cfg(feature = "redis")]
+            on_failure: OnStoreFailure::default(),
+            #[cfg(feature = "redis")]
+            remembered: REMEMBERED,
         }
     }
 
@@ -171,6 +192,27 @@ impl RateLimitBuilder {
         self
     }
 
+    /// Puts the fields on responses that redirect, too. The default is not to: a client would slow down for what it gets elsewhere
+    /// (draft-ietf-httpapi-ratelimit-headers-11, section 6).
+    pub fn fields_on_redirects(mut self) -> Self {
+        self.settings.redirects = Redirects::Tell;
+        self
+    }
+
+    /// Lets scripts of other origins read the fields and `Retry-After`: names them in `Access-Control-Expose-Headers`. The default is not to.
+    pub fn exposed_fields(mut self) -> Self {
+        self.settings.exposed = Some(HeaderValue::from_static(fields::EXPOSED));
+        self
+    }
+
+    /// Adds the parameter `pk` to the standard fields: what the request was counted under, as a hash. A client that comes from several addresses or
+    /// with several keys can tell them apart by it, and learns no more: the hash is keyed, with a key of this process, or with that of the
+    /// shared store. The default is to leave it out.
+    pub fn partition_key(mut self) -> Self {
+        self.settings.partition = Some(RandomState::new());
+        self
+    }
+
     /// Leaves `Retry-After` out of refusals. The default is to send it.
     pub fn without_retry_after(mut self) -> Self {
         self.settings.retry_after = None;
@@ -213,6 +255,31 @@ impl RateLimitBuilder {
         self
     }
 
+    /// Keeps what clients have spent in a store that instances share. The default is the memory of this instance.
+    ///
+    /// The name must be the same on all instances and in all versions of the service, and another one for every limit: 1 to 32 letters, digits, `-`, `_`
+    /// and `.`.
+    #[cfg(feature = "redis")]
+    pub fn shared(mut self, store: &RedisStore, name: impl Into<String>) -> Self {
+        self.shared = Some((store.clone(), name.into()));
+        self
+    }
+
+    /// Sets what becomes of a request while the [shared](Self::shared) store is away. The default is [`OnStoreFailure::Fallback`].
+    #[cfg(feature = "redis")]
+    pub fn on_store_failure(mut self, on_failure: OnStoreFailure) -> Self {
+        self.on_failure = on_failure;
+        self
+    }
+
+    /// Sets how many refusals of the [shared](Self::shared) store are remembered, so that it need not be asked again. The default is 4096; 0 asks
+    /// always.
+    #[cfg(feature = "redis")]
+    pub fn remembered_refusals(mut self, entries: usize) -> Self {
+        self.remembered = entries;
+        self
+    }
+
     /// Sets the clock that settling reads. The default is [`MonotonicClock`](crate::clock::MonotonicClock).
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.limiter = self.limiter.clock(clock);
@@ -229,7 +296,7 @@ impl RateLimitBuilder {
     ///
     /// # Errors
     ///
-    /// Refuses a cost above the capacity, a status outside of 400 to 599, a percentage outside of 1 to 100, and what
+    /// Refuses a name in a shared store that is malformed or taken, a cost above the capacity, a status outside of 400 to 599, a percentage outside of 1 to 100, and what
     /// [`RateLimiterBuilder::build`] refuses.
     pub fn build(mut self) -> Result<RateLimit, RateLimitError> {
         if let Some(cost) = self.cost {
@@ -249,7 +316,28 @@ impl RateLimitBuilder {
         }
         self.settings.status = self.status;
         self.settings.near_limit = self.near_limit;
+        #[cfg(feature = "redis")]
+        if let Some((store, name)) = self.shared {
+            let shared = SharedSettings {
+                store,
+                on_failure: self.on_failure,
+                remembered: self.remembered,
+            };
+            let clock = self.limiter.clock_of();
+            let local = shared.local(self.limiter).build()?;
+            let name = SharedName::take(&shared.store, &name)?;
+            let limiter = shared.over(local, name, clock);
+            return Ok(RateLimit::of_shared(limiter, self.settings));
+        }
         Ok(RateLimit::of(self.limiter.build()?, self.settings))
+    }
+
+    /// Builds the policy of sound settings over a shared store.
+    #[cfg(feature = "redis")]
+    pub(crate) fn sound_shared(self, shared: SharedSettings, name: SharedName) -> RateLimit {
+        let clock = self.limiter.clock_of();
+        let local = shared.local(self.limiter).sound();
+        RateLimit::of_shared(shared.over(local, name, clock), self.settings)
     }
 
     /// Builds the policy of settings that are the defaults or known to be sound.

@@ -32,8 +32,8 @@ impl Charge {
         }
     }
 
-    pub(crate) fn inside(mut self, extensions: &Extensions) -> Self {
-        self.outer = extensions.get::<Self>().cloned().map(Arc::new);
+    pub(crate) fn inside(mut self, outer: Option<Self>) -> Self {
+        self.outer = outer.map(Arc::new);
         self
     }
 

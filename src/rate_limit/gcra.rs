@@ -7,6 +7,7 @@ use std::{
     cell::Cell,
     hash::{Hash, Hasher},
     num::NonZeroU32,
+    time::Duration,
 };
 
 use governor::{
@@ -16,59 +17,68 @@ use governor::{
 use crate::rate_limit::quota::Quota;
 
 /// A quota ready for arithmetic: all products are computed once and known to fit.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Meter {
-    quota: governor::Quota,
+    /// governor, asked in times from now on: its clock stands still at zero, so that one is made per quota and not per decision.
+    governor: RateLimiter<Staged, StagedStore, Now, NoOpMiddleware<Nanos>>,
     /// Nanoseconds in which one unit comes back.
     pub(crate) interval: u64,
     /// Nanoseconds in which the whole capacity comes back.
     pub(crate) full: u64,
     /// Nanoseconds of the quota's period.
     pub(crate) period: u64,
-    overdraft: u64,
+    pub(crate) overdraft: u64,
     pub(crate) capacity: u32,
+    /// By how many nanoseconds the interval may have been rounded up.
+    pub(crate) grain: u64,
 }
 
 impl Meter {
     pub(crate) fn new(quota: &Quota) -> Self {
-        let interval = quota.interval();
-        let nanos = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX);
+        Self::with_grain(quota, 1)
+    }
+
+    /// Returns the meter of a quota whose interval is rounded up to a multiple of `grain` nanoseconds.
+    pub(crate) fn with_grain(quota: &Quota, grain: u64) -> Self {
+        let nanos = u64::try_from(quota.interval().as_nanos()).unwrap_or(u64::MAX);
+        let nanos = nanos.div_ceil(grain).saturating_mul(grain);
+        let interval = Duration::from_nanos(nanos);
         let capacity = NonZeroU32::new(quota.capacity()).unwrap_or(NonZeroU32::MIN);
+        // The interval of a quota is never zero.
+        let governed = governor::Quota::with_period(interval)
+            .unwrap_or(governor::Quota::per_second(NonZeroU32::MIN))
+            .allow_burst(capacity);
         Self {
-            // The interval of a quota is never zero.
-            quota: governor::Quota::with_period(interval)
-                .unwrap_or(governor::Quota::per_second(NonZeroU32::MIN))
-                .allow_burst(capacity),
+            governor: RateLimiter::new(governed, StagedStore, Now),
             interval: nanos,
             period: u64::try_from(quota.period().as_nanos()).unwrap_or(u64::MAX),
             full: nanos.saturating_mul(capacity.get().into()),
             overdraft: nanos.saturating_mul(quota.overdraft().into()),
             capacity: capacity.get(),
+            grain,
         }
     }
 
     /// Returns an arrival time that this quota can have got into: one further ahead comes from a larger quota, or from a clock that has
     /// stepped back.
+    #[inline]
     pub(crate) fn clamp(&self, arrival: u64, now: u64) -> u64 {
         arrival.min(now.saturating_add(self.full).saturating_add(self.overdraft))
     }
 
     /// Charges `cost`, if it conforms, to a clamped arrival time.
+    #[inline]
     pub(crate) fn charge(&self, arrival: u64, cost: NonZeroU32, now: u64) -> Option<u64> {
         // governor multiplies without a check.
         if cost.get() > self.capacity {
             return None;
         }
-        let staged = Staged(Cell::new(arrival));
-        // The start is the epoch of the table, so that arrival times mean the same to every limiter that is ever made for it.
-        let limiter: RateLimiter<_, _, _, NoOpMiddleware<Nanos>> =
-            RateLimiter::new(self.quota, StagedStore, Moment(Cell::new(0)));
-        limiter.clock().0.set(now);
-        let decision = match cost.get() {
-            1 => limiter.check_key(&staged).is_ok(),
-            _ => matches!(limiter.check_key_n(&staged, cost), Ok(Ok(()))),
+        let staged = Staged(Cell::new(arrival.saturating_sub(now)));
+        let conforms = match cost.get() {
+            1 => self.governor.check_key(&staged).is_ok(),
+            _ => matches!(self.governor.check_key_n(&staged, cost), Ok(Ok(()))),
         };
-        decision.then(|| staged.0.get())
+        conforms.then(|| now.saturating_add(staged.0.get()))
     }
 
     /// Charges what has been spent already; what exceeds capacity and overdraft is forgiven.
@@ -99,7 +109,7 @@ impl Meter {
     }
 }
 
-/// The arrival time of the one quota that is being asked: governor sees it as a key, and the store behind it holds nothing.
+/// The time until the arrival of the one quota that is being asked: governor sees it as a key, and the store behind it holds nothing.
 #[derive(Clone, Debug, Eq, PartialEq)]
 struct Staged(Cell<u64>);
 
@@ -123,15 +133,15 @@ impl StateStore for StagedStore {
     }
 }
 
-/// The clock of one decision.
+/// The clock of all decisions.
 #[derive(Clone, Debug)]
-struct Moment(Cell<u64>);
+struct Now;
 
-impl Clock for Moment {
+impl Clock for Now {
     type Instant = Nanos;
 
     fn now(&self) -> Nanos {
-        Nanos::new(self.0.get())
+        Nanos::new(0)
     }
 }
 

@@ -10,18 +10,28 @@ use std::{
 
 use http::{HeaderName, Method};
 
+#[cfg(feature = "redis")]
+use crate::shared_store::hash::WideHasher;
 use crate::{
     client_ip::{
         context::ClientIp,
-        peer::{PeerAddr, PeerSource},
+        peer::{PeerAddr, usual_places},
     },
     policy::head::RequestHead,
-    rate_limit::set::{Kind, RateLimitError},
+    rate_limit::{
+        hasher::{KeyHasher, finish},
+        set::{Kind, QuotaSet, RateLimitError},
+        store::places::KeyHash,
+    },
 };
 
 /// What requests are counted under: the client's address, a header, an identity, the route, or several of them together.
 ///
 /// Parts are hashed one by one with their lengths, so that no value of one part can pass for another's.
+///
+/// The hash has 64 bits, and all that is kept of a key is its hash: a client who finds a key with the hash of another's shares that one's quotas, and can
+/// spend them. Hashes are keyed at random for every limiter and nobody gets to see one, so that there is nothing better than to guess. Whatever may be
+/// text of a client's choice is hashed with `SipHash`; an address alone, which nobody chooses freely, with foldhash, which is no cryptographic hash.
 ///
 /// # Example
 ///
@@ -98,12 +108,11 @@ impl RateLimitKey {
         T: Send + Sync + 'static,
         K: Hash,
     {
-        let write = move |head: &RequestHead<'_>, hasher: &mut DefaultHasher| {
-            write_option(head.extensions().get::<T>().map(&key), hasher)
-        };
         Self::part(Part::Own(Own {
             name: type_name::<T>(),
-            write: Arc::new(write),
+            part: Arc::new(Closure(move |head: &RequestHead<'_>| {
+                head.extensions().get::<T>().map(&key)
+            })),
         }))
     }
 
@@ -111,12 +120,9 @@ impl RateLimitKey {
     pub fn from_fn<K: Hash>(
         key: impl Fn(&RequestHead<'_>) -> Option<K> + Send + Sync + 'static,
     ) -> Self {
-        let write = move |head: &RequestHead<'_>, hasher: &mut DefaultHasher| {
-            write_option(key(head), hasher)
-        };
         Self::part(Part::Own(Own {
             name: type_name::<K>(),
-            write: Arc::new(write),
+            part: Arc::new(Closure(key)),
         }))
     }
 
@@ -149,12 +155,59 @@ impl RateLimitKey {
         self
     }
 
+    /// Hashes the key of a request; nothing where a part is missing that must not be.
+    #[inline]
+    pub(crate) fn hash(
+        &self,
+        head: &RequestHead<'_>,
+        tier: Option<&QuotaSet>,
+        hasher: &KeyHasher,
+    ) -> Keyed<KeyHash> {
+        match (self.parts.as_slice(), tier) {
+            ([Part::ClientIp(prefix)], None) => {
+                Keyed::Counted(hash_client(client(head), *prefix, hasher))
+            }
+            _ => match self.hashed(head, tier, hasher.for_parts()) {
+                Keyed::Counted(hasher) => Keyed::Counted(finish(&hasher)),
+                Keyed::Missing => Keyed::Missing,
+                Keyed::Skipped => Keyed::Skipped,
+            },
+        }
+    }
+
+    /// Writes the key of a request to a hasher, which is given back.
+    pub(crate) fn hashed<H: PartHasher>(
+        &self,
+        head: &RequestHead<'_>,
+        tier: Option<&QuotaSet>,
+        mut hasher: H,
+    ) -> Keyed<H> {
+        let complete = self.write(head, &mut hasher);
+        // Tiers have rows of their own: in a shared one, the arrival times would be clamped to the smallest capacity.
+        for quota in tier.into_iter().flat_map(QuotaSet::iter) {
+            quota.hash(&mut hasher);
+        }
+        match (complete, self.missing()) {
+            (true, _) | (false, MissingKey::Share) => Keyed::Counted(hasher),
+            (false, MissingKey::Refuse) => Keyed::Missing,
+            (false, MissingKey::Skip) => Keyed::Skipped,
+        }
+    }
+
+    /// Hashes the key of a client's address, where that is all there is to it.
+    pub(crate) fn hash_of_client(&self, client: ClientIp, hasher: &KeyHasher) -> Option<KeyHash> {
+        match self.parts.as_slice() {
+            [Part::ClientIp(prefix)] => Some(hash_client(client, *prefix, hasher)),
+            _ => None,
+        }
+    }
+
     pub(crate) fn missing(&self) -> MissingKey {
         self.missing
     }
 
     /// Writes all parts; returns whether they were all there.
-    pub(crate) fn write(&self, head: &RequestHead<'_>, hasher: &mut DefaultHasher) -> bool {
+    pub(crate) fn write<H: PartHasher>(&self, head: &RequestHead<'_>, hasher: &mut H) -> bool {
         let mut complete = true;
         for part in &self.parts {
             complete &= part.write(head, hasher);
@@ -163,7 +216,8 @@ impl RateLimitKey {
     }
 
     /// Writes the key of a client's address, where that is all there is to it.
-    pub(crate) fn write_client(&self, client: ClientIp, hasher: &mut DefaultHasher) -> bool {
+    #[cfg(feature = "redis")]
+    pub(crate) fn write_client<H: Hasher>(&self, client: ClientIp, hasher: &mut H) -> bool {
         match self.parts.as_slice() {
             [Part::ClientIp(prefix)] => {
                 write_client(client, *prefix, hasher);
@@ -179,6 +233,13 @@ impl RateLimitKey {
             missing: MissingKey::Refuse,
         }
     }
+}
+
+/// What a request is counted under.
+pub(crate) enum Keyed<K> {
+    Counted(K),
+    Missing,
+    Skipped,
 }
 
 impl Default for RateLimitKey {
@@ -198,7 +259,7 @@ enum Part {
 }
 
 impl Part {
-    fn write(&self, head: &RequestHead<'_>, hasher: &mut DefaultHasher) -> bool {
+    fn write<H: PartHasher>(&self, head: &RequestHead<'_>, hasher: &mut H) -> bool {
         match self {
             Self::ClientIp(prefix) => {
                 write_client(client(head), *prefix, hasher);
@@ -217,7 +278,7 @@ impl Part {
                 method(head.method()).hash(hasher);
                 true
             }
-            Self::Own(own) => (own.write)(head, hasher),
+            Self::Own(own) => hasher.write_own(&*own.part, head),
             #[cfg(feature = "axum")]
             Self::Route => {
                 let route = head.extensions().get::<axum::extract::MatchedPath>();
@@ -231,11 +292,50 @@ impl Part {
 #[derive(Clone)]
 struct Own {
     name: &'static str,
-    #[expect(
-        clippy::type_complexity,
-        reason = "a name for the closure's type would say less than the type"
-    )]
-    write: Arc<dyn Fn(&RequestHead<'_>, &mut DefaultHasher) -> bool + Send + Sync>,
+    part: Arc<dyn OwnPart>,
+}
+
+/// A part of a key that a closure finds. Each hasher has its own method, so that none is called through a table of functions.
+pub(crate) trait OwnPart: Send + Sync {
+    fn write(&self, head: &RequestHead<'_>, hasher: &mut DefaultHasher) -> bool;
+
+    #[cfg(feature = "redis")]
+    fn write_wide(&self, head: &RequestHead<'_>, hasher: &mut WideHasher) -> bool;
+}
+
+struct Closure<F>(F);
+
+impl<F, K> OwnPart for Closure<F>
+where
+    F: Fn(&RequestHead<'_>) -> Option<K> + Send + Sync,
+    K: Hash,
+{
+    fn write(&self, head: &RequestHead<'_>, hasher: &mut DefaultHasher) -> bool {
+        write_option((self.0)(head), hasher)
+    }
+
+    #[cfg(feature = "redis")]
+    fn write_wide(&self, head: &RequestHead<'_>, hasher: &mut WideHasher) -> bool {
+        write_option((self.0)(head), hasher)
+    }
+}
+
+/// What keys are hashed with: that of a process, or the one that instances share.
+pub(crate) trait PartHasher: Hasher + Sized {
+    fn write_own(&mut self, part: &dyn OwnPart, head: &RequestHead<'_>) -> bool;
+}
+
+impl PartHasher for DefaultHasher {
+    fn write_own(&mut self, part: &dyn OwnPart, head: &RequestHead<'_>) -> bool {
+        part.write(head, self)
+    }
+}
+
+#[cfg(feature = "redis")]
+impl PartHasher for WideHasher {
+    fn write_own(&mut self, part: &dyn OwnPart, head: &RequestHead<'_>) -> bool {
+        part.write_wide(head, self)
+    }
 }
 
 impl fmt::Debug for Own {
@@ -260,7 +360,7 @@ fn method(method: &Method) -> &str {
 }
 
 /// Writes a value so that what stands before tells whether it is there.
-fn write_option<K: Hash>(key: Option<K>, hasher: &mut DefaultHasher) -> bool {
+fn write_option<K: Hash, H: Hasher>(key: Option<K>, hasher: &mut H) -> bool {
     hasher.write_u8(key.is_some().into());
     match key {
         Some(key) => {
@@ -271,19 +371,28 @@ fn write_option<K: Hash>(key: Option<K>, hasher: &mut DefaultHasher) -> bool {
     }
 }
 
+#[inline]
 fn client(head: &RequestHead<'_>) -> ClientIp {
     if let Some(context) = head.client() {
         return context.client();
     }
-    let peer = PeerSource::default().find(head.extensions());
+    let peer = usual_places(head.extensions());
     match peer.and_then(PeerAddr::ip) {
         Some(addr) => ClientIp::Known(addr),
         None => ClientIp::unknown(crate::client_ip::unknown::UnknownReason::MissingPeer, None),
     }
 }
 
+#[inline]
+fn hash_client(client: ClientIp, prefix: u8, hasher: &KeyHasher) -> KeyHash {
+    let mut hasher = hasher.for_address();
+    write_client(client, prefix, &mut hasher);
+    finish(&hasher)
+}
+
 /// Writes a client so that the first word tells the kinds apart.
-fn write_client(client: ClientIp, prefix: u8, hasher: &mut DefaultHasher) {
+#[inline]
+fn write_client<H: Hasher>(client: ClientIp, prefix: u8, hasher: &mut H) {
     match client {
         ClientIp::AllTrusted { addr, .. } | ClientIp::Known(addr) => {
             write_addr(addr, prefix, hasher);
@@ -297,17 +406,19 @@ fn write_client(client: ClientIp, prefix: u8, hasher: &mut DefaultHasher) {
     }
 }
 
-fn write_addr(addr: IpAddr, prefix: u8, hasher: &mut DefaultHasher) {
+#[inline]
+fn write_addr<H: Hasher>(addr: IpAddr, prefix: u8, hasher: &mut H) {
     match network(addr, prefix) {
         IpAddr::V4(addr) => hasher.write_u64(IPV4 | u64::from(u32::from(addr))),
         IpAddr::V6(addr) => {
             hasher.write_u64(IPV6);
-            hasher.write(&addr.octets());
+            hasher.write_u128(addr.into());
         }
     }
 }
 
 /// Returns what counts as one client.
+#[inline]
 pub(crate) fn network(addr: IpAddr, prefix: u8) -> IpAddr {
     let IpAddr::V6(addr) = addr.to_canonical() else {
         return addr.to_canonical();

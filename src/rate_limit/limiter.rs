@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    hash::{BuildHasher, DefaultHasher, Hash, RandomState},
+    hash::Hash,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -10,6 +10,7 @@ use std::{
 use crate::{
     clock::{Clock, MonotonicClock},
     rate_limit::{
+        hasher::KeyHasher,
         set::{Kind, MAX_KEYS, MAX_QUOTAS, QuotaSet, RateLimitError},
         store::{
             memory::{Cost, Found, Table},
@@ -50,7 +51,7 @@ pub struct RateLimiter(Arc<Inner>);
 
 struct Inner {
     table: Table,
-    hash: RandomState,
+    hash: KeyHasher,
     clock: Arc<dyn Clock>,
     epoch: Instant,
 }
@@ -164,6 +165,7 @@ impl RateLimiter {
     }
 
     /// Returns the nanoseconds since the epoch of the table.
+    #[inline]
     pub(crate) fn nanos(&self, now: Instant) -> u64 {
         let since = now.saturating_duration_since(self.0.epoch);
         // In 584 years the clock stands still.
@@ -174,11 +176,11 @@ impl RateLimiter {
     }
 
     pub(crate) fn hash<K: Hash + ?Sized>(&self, key: &K) -> KeyHash {
-        KeyHash::new(self.0.hash.hash_one(key))
+        self.0.hash.of(key)
     }
 
-    pub(crate) fn hasher(&self) -> DefaultHasher {
-        self.0.hash.build_hasher()
+    pub(crate) fn hasher(&self) -> &KeyHasher {
+        &self.0.hash
     }
 }
 
@@ -229,6 +231,11 @@ impl RateLimiterBuilder {
         &self.quotas
     }
 
+    #[cfg(feature = "redis")]
+    pub(crate) fn clock_of(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.clock)
+    }
+
     /// Builds the limiter.
     ///
     /// # Errors
@@ -252,7 +259,7 @@ impl RateLimiterBuilder {
     pub(crate) fn sound(self) -> RateLimiter {
         RateLimiter(Arc::new(Inner {
             table: Table::new(self.max_keys, self.width, &self.quotas),
-            hash: RandomState::new(),
+            hash: KeyHasher::new(),
             clock: self.clock,
             epoch: epoch(),
         }))

@@ -31,6 +31,11 @@
 //!   `Quota::per_minute(5)`, by client and again by account.
 //! - Try a limit with [`DryRun`](crate::policy::DryRun) first: it counts and reports, and refuses nobody.
 //!
+//! # More than one instance
+//!
+//! Limits in memory double the day a service runs twice. With the feature `redis`, `RateLimitBuilder::shared` keeps their state in a store that
+//! instances share: see `shared_store`.
+//!
 //! # Memory
 //!
 //! The table of keys is made once, by default for 100,000 keys, with some 23 bytes per key and quota, and never grows. A new key takes a place that is
@@ -77,8 +82,11 @@
 
 pub(crate) mod builder;
 pub(crate) mod charge;
+#[cfg(feature = "serde")]
+pub(crate) mod deserialize;
 pub(crate) mod fields;
 pub(crate) mod gcra;
+pub(crate) mod hasher;
 pub(crate) mod key;
 pub(crate) mod layer;
 pub(crate) mod limiter;
@@ -89,10 +97,14 @@ pub(crate) mod quota;
 pub(crate) mod reservation;
 pub(crate) mod set;
 pub(crate) mod settings;
+#[cfg(feature = "redis")]
+pub(crate) mod shared;
 pub(crate) mod store;
 pub(crate) mod usage;
 pub(crate) mod verdict;
 
+#[cfg(feature = "redis")]
+pub use self::shared::limiter::{SharedRateLimiter, SharedRateLimiterBuilder};
 pub use self::{
     builder::RateLimitBuilder,
     charge::Charge,

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    hash::{BuildHasher, Hash, Hasher, RandomState},
+    hash::{BuildHasher, RandomState},
     net::IpAddr,
     num::NonZeroU32,
     sync::{
@@ -12,7 +12,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode, header::ACCESS_CONTROL_EXPOSE_HEADERS};
 
 use crate::{
     client_ip::context::ClientIp,
@@ -24,14 +24,15 @@ use crate::{
         head::RequestHead,
         label::PolicyLabel,
         notice::Notice,
+        peek::Peek,
         receipt::{Outcome, Until},
         rejection::Rejection,
         set::Policy,
     },
     rate_limit::{
         charge::Charge,
-        fields,
-        key::MissingKey,
+        fields::{self, PartitionKey},
+        key::Keyed,
         limiter::RateLimiter,
         quota::SECOND,
         reservation::Reservation,
@@ -43,6 +44,11 @@ use crate::{
         },
         verdict::{Retry, Verdict},
     },
+};
+#[cfg(feature = "redis")]
+use crate::{
+    rate_limit::shared::{decide::WideKey, limiter::SharedRateLimiter},
+    shared_store::failure::StoreFailure,
 };
 
 /// Limits how often clients may come. Clones share the same state.
@@ -78,11 +84,14 @@ use crate::{
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
-pub struct RateLimit(Arc<Limit>);
+pub struct RateLimit(pub(crate) Arc<Limit>);
 
-struct Limit {
+pub(crate) struct Limit {
     limiter: RateLimiter,
-    settings: Settings,
+    /// Has the state where instances share it.
+    #[cfg(feature = "redis")]
+    pub(crate) shared: Option<SharedRateLimiter>,
+    pub(crate) settings: Settings,
     /// Whether admitted requests need nothing but to be counted.
     lean: bool,
     jitter: RandomState,
@@ -93,18 +102,40 @@ struct Limit {
 
 /// What a request is counted under, for looking at and correcting what it has spent.
 #[derive(Clone, Copy, Debug)]
-pub struct RequestKey(KeyHash);
+pub struct RequestKey {
+    here: KeyHash,
+    /// The same in a shared store.
+    #[cfg(feature = "redis")]
+    wide: Option<WideKey>,
+}
 
 impl RateLimit {
     pub(crate) fn of(limiter: RateLimiter, settings: Settings) -> Self {
         let lean = settings.standard.is_none()
             && settings.legacy.is_none()
+            && settings.exposed.is_none()
             && settings.near_limit.is_none()
             && !settings.reserves();
         Self(Arc::new(Limit {
             limiter,
+            #[cfg(feature = "redis")]
+            shared: None,
             settings,
             lean,
+            jitter: RandomState::new(),
+            refusals: AtomicU64::new(0),
+            reported_full: AtomicU64::new(0),
+        }))
+    }
+
+    /// Creates a policy whose state is in a shared store.
+    #[cfg(feature = "redis")]
+    pub(crate) fn of_shared(shared: SharedRateLimiter, settings: Settings) -> Self {
+        Self(Arc::new(Limit {
+            limiter: shared.local().clone(),
+            shared: Some(shared),
+            settings,
+            lean: false,
             jitter: RandomState::new(),
             refusals: AtomicU64::new(0),
             reported_full: AtomicU64::new(0),
@@ -120,8 +151,15 @@ impl RateLimit {
     /// Returns what a request is counted under; nothing where it is not counted at all.
     #[must_use]
     pub fn key_of(&self, request: &RequestHead<'_>) -> Option<RequestKey> {
-        match self.0.key(request, self.0.tier(request).as_ref()) {
-            Keyed::Counted(key) => Some(RequestKey(key)),
+        let limit = &*self.0;
+        let tier = limit.tier(request);
+        let hasher = limit.limiter.hasher();
+        match limit.settings.key.hash(request, tier.as_ref(), hasher) {
+            Keyed::Counted(here) => Some(RequestKey {
+                here,
+                #[cfg(feature = "redis")]
+                wide: self.wide_key_of(request, tier.as_ref()),
+            }),
             Keyed::Missing | Keyed::Skipped => None,
         }
     }
@@ -131,10 +169,13 @@ impl RateLimit {
     /// Where there are [`tiers`](crate::rate_limit::RateLimitBuilder::tiers), that is so for requests of none; for the others there is [`key_of`](Self::key_of).
     #[must_use]
     pub fn client_key(&self, client: IpAddr) -> Option<RequestKey> {
-        let mut hasher = self.0.limiter.hasher();
         let key = &self.0.settings.key;
-        key.write_client(ClientIp::Known(client), &mut hasher)
-            .then(|| RequestKey(KeyHash::new(hasher.finish())))
+        let here = key.hash_of_client(ClientIp::Known(client), self.0.limiter.hasher())?;
+        Some(RequestKey {
+            here,
+            #[cfg(feature = "redis")]
+            wide: self.wide_client_key(client),
+        })
     }
 
     /// Returns how a key stands, and charges nothing.
@@ -142,20 +183,41 @@ impl RateLimit {
         let now = self.0.limiter.now();
         self.0
             .limiter
-            .charge(key.0, Cost::Exactly(0), now, None, |found| {
+            .charge(key.here, Cost::Exactly(0), now, None, |found| {
                 Verdict::new(&found, now)
             })
     }
 
     /// Gives units back to a key, at most until its quotas are full.
     pub fn refund(&self, key: RequestKey, units: u32) {
+        #[cfg(feature = "redis")]
+        if let (Some(shared), Some(key)) = (&self.0.shared, key.wide) {
+            return shared.refund_later(key, units);
+        }
         let now = self.0.limiter.now();
-        self.0.limiter.table().refund(key.0, units, now);
+        self.0.limiter.table().refund(key.here, units, now);
     }
 
     /// Makes all quotas of a key full again.
     pub fn reset(&self, key: RequestKey) {
-        self.0.limiter.table().reset(key.0);
+        #[cfg(feature = "redis")]
+        if let (Some(shared), Some(key)) = (&self.0.shared, key.wide) {
+            return shared.reset_later(key);
+        }
+        self.0.limiter.table().reset(key.here);
+    }
+
+    /// Returns how a key stands in the shared store, and charges nothing; nothing where the limit is not shared.
+    ///
+    /// # Errors
+    ///
+    /// The store is away.
+    #[cfg(feature = "redis")]
+    pub async fn peek_shared(&self, key: RequestKey) -> Result<Option<Verdict>, StoreFailure> {
+        match (&self.0.shared, key.wide) {
+            (Some(shared), Some(key)) => shared.peek_key(key, 0).await.map(Some),
+            _ => Ok(None),
+        }
     }
 }
 
@@ -172,56 +234,102 @@ impl Policy for RateLimit {
         if limit.settings.exempt.iter().any(|it| it(request)) {
             return Check::admit();
         }
+        #[cfg(feature = "redis")]
+        if let Some(shared) = &limit.shared {
+            return self.check_shared(shared, request);
+        }
         let tier = limit.tier(request);
-        let key = match limit.key(request, tier.as_ref()) {
+        let hasher = limit.limiter.hasher();
+        let key = match limit.settings.key.hash(request, tier.as_ref(), hasher) {
             Keyed::Counted(key) => key,
             Keyed::Missing => return Check::reject(missing()),
             Keyed::Skipped => return Check::admit(),
         };
-        let cost = match &limit.settings.cost {
-            Costs::By(cost) => cost(request),
-            Costs::Fixed(cost) => *cost,
-        };
+        let cost = limit.cost(request);
         let now = limit.limiter.nanos(request.now());
 
-        if limit.lean
-            && tier.is_none()
-            && let Some(cost) = NonZeroU32::new(cost)
-            && limit.limiter.table().charge_simply(key, cost, now)
-        {
-            return Check::admit();
-        }
-
-        let counted = limit
-            .limiter
-            .charge(key, Cost::Exactly(cost), now, tier.as_ref(), |found| {
-                if limit.lean && found.charged && found.place == Place::Own {
-                    return None;
-                }
-                let reserves = limit.settings.reserves() && found.charged;
-                Some(Counted {
-                    verdict: Verdict::new(&found, now),
-                    near: limit.crosses(&found, now),
-                    reservation: reserves.then(|| {
-                        Reservation::new(limit.limiter.clone(), key, tier.as_ref(), &found)
-                    }),
-                })
-            });
+        let finish = |found: Found<'_>| limit.counted(key, tier.as_ref(), &found, now);
+        let table = limit.limiter.table();
+        let counted = match (NonZeroU32::new(cost), &tier) {
+            (Some(cost), None) => table.charge_simply(key, cost, now, finish),
+            _ => Err(finish),
+        };
+        let counted = match counted {
+            Ok(counted) => counted,
+            Err(finish) => table.charge(key, Cost::Exactly(cost), now, tier.as_ref(), finish),
+        };
         match counted {
             None => Check::admit(),
             Some(counted) if counted.verdict.is_admitted() => {
-                Check::Ready(self.admit(request, counted).into())
+                let outer = || Charge::of(request.extensions()).cloned();
+                let admission = self.admit(|| request.system_now(), outer, counted);
+                Check::Ready(admission.into())
             }
-            Some(counted) => Check::reject(limit.reject(request, &counted.verdict)),
+            Some(counted) => Check::reject(limit.reject(|| request.system_now(), &counted)),
         }
+    }
+
+    fn peek(&self, request: &RequestHead<'_>) -> Option<Peek> {
+        let limit = &*self.0;
+        if limit.settings.exempt.iter().any(|it| it(request)) {
+            return Some(Peek::admit("exempt"));
+        }
+        #[cfg(feature = "redis")]
+        if limit.shared.is_some() {
+            // What there is left is known to the store alone.
+            return None;
+        }
+        let tier = limit.tier(request);
+        let hasher = limit.limiter.hasher();
+        let key = match limit.settings.key.hash(request, tier.as_ref(), hasher) {
+            Keyed::Counted(key) => key,
+            Keyed::Missing => return Some(Peek::reject(missing())),
+            Keyed::Skipped => return Some(Peek::admit("the request is not counted")),
+        };
+        let cost = limit.cost(request);
+        let now = limit.limiter.nanos(request.now());
+        let table = limit.limiter.table();
+        let verdict = table.peek(key, cost, now, tier.as_ref(), |found| {
+            Verdict::new(&found, now)
+        });
+        let tightest = verdict.tightest();
+        let left = tightest.map_or_else(String::new, |it| {
+            format!(
+                ", {} of {} left in {}",
+                it.remaining(),
+                it.quota().capacity(),
+                it.name()
+            )
+        });
+        if verdict.is_admitted() {
+            return Some(Peek::admit(format!("costs {cost}{left}")));
+        }
+        let retry = verdict.retry();
+        let rejection = Rejection::new(
+            Action::RateLimitExceeded,
+            limit.settings.status,
+            limit_reason(retry),
+        )
+        .with_policy(name(&verdict));
+        let rejection = match retry {
+            Retry::After(wait) => rejection.with_retry_after(wait),
+            Retry::Never | Retry::Now => rejection,
+        };
+        let reason = format!("{}: costs {cost}{left}", rejection.reason());
+        Some(Peek::reject(rejection).with_reason(reason))
     }
 }
 
 impl RateLimit {
-    fn admit(&self, request: &RequestHead<'_>, counted: Counted) -> Admission {
+    pub(crate) fn admit(
+        &self,
+        system_now: impl FnOnce() -> SystemTime,
+        outer: impl FnOnce() -> Option<Charge>,
+        counted: Counted,
+    ) -> Admission {
         let limit = &*self.0;
         let verdict = &counted.verdict;
-        let mut admission = Admission::new().with_fields(limit.fields(request, verdict));
+        let mut admission = Admission::new().with_fields(limit.fields(system_now, &counted));
         if let Some(name) = counted.near {
             let notice = Notice::new(Action::RateLimitWarning, "rate limit is nearly exhausted");
             admission = admission.with_notice(notice.with_policy(name));
@@ -239,33 +347,48 @@ impl RateLimit {
             admission = admission.with_receipt(Until::Head, receipt);
         }
         if limit.settings.settle_in_handler {
-            admission = admission.with_extension(charge.inside(request.extensions()));
+            admission = admission.with_extension(charge.inside(outer()));
         }
         admission
     }
 }
 
 impl Limit {
-    fn tier(&self, request: &RequestHead<'_>) -> Option<QuotaSet> {
+    pub(crate) fn tier(&self, request: &RequestHead<'_>) -> Option<QuotaSet> {
         self.settings.tiers.as_ref().and_then(|it| it(request))
     }
 
-    fn key(&self, request: &RequestHead<'_>, tier: Option<&QuotaSet>) -> Keyed {
-        let mut hasher = self.limiter.hasher();
-        let complete = self.settings.key.write(request, &mut hasher);
-        // Tiers have rows of their own: in a shared one, the arrival times would be clamped to the smallest capacity.
-        for quota in tier.into_iter().flat_map(QuotaSet::iter) {
-            quota.hash(&mut hasher);
-        }
-        match (complete, self.settings.key.missing()) {
-            (true, _) | (false, MissingKey::Share) => Keyed::Counted(KeyHash::new(hasher.finish())),
-            (false, MissingKey::Refuse) => Keyed::Missing,
-            (false, MissingKey::Skip) => Keyed::Skipped,
+    pub(crate) fn cost(&self, request: &RequestHead<'_>) -> u32 {
+        match &self.settings.cost {
+            Costs::By(cost) => cost(request),
+            Costs::Fixed(cost) => *cost,
         }
     }
 
+    /// Takes along what is needed of a charge when the table is unlocked again: nothing, where an admitted request needs nothing but to be
+    /// counted.
+    #[inline]
+    fn counted(
+        &self,
+        key: KeyHash,
+        tier: Option<&QuotaSet>,
+        found: &Found<'_>,
+        now: u64,
+    ) -> Option<Counted> {
+        if self.lean && found.charged && found.place == Place::Own {
+            return None;
+        }
+        let reserves = self.settings.reserves() && found.charged;
+        Some(Counted {
+            key,
+            verdict: Verdict::new(found, now),
+            near: self.crosses(found, now),
+            reservation: reserves.then(|| Reservation::new(self.limiter.clone(), key, tier, found)),
+        })
+    }
+
     /// Returns the name of a quota that this charge has taken past the warning mark.
-    fn crosses(&self, found: &Found<'_>, now: u64) -> Option<Arc<str>> {
+    pub(crate) fn crosses(&self, found: &Found<'_>, now: u64) -> Option<Arc<str>> {
         let percent = self.settings.near_limit.filter(|_| found.charged)?;
         let before = found.before.iter(found.quotas);
         let after = found.after.iter(found.quotas);
@@ -313,15 +436,17 @@ impl Limit {
         }
     }
 
-    fn reject(&self, request: &RequestHead<'_>, verdict: &Verdict) -> Rejection {
+    pub(crate) fn reject(
+        &self,
+        system_now: impl FnOnce() -> SystemTime,
+        counted: &Counted,
+    ) -> Rejection {
+        let verdict = &counted.verdict;
         let retry = verdict.retry();
-        let reason = match retry {
-            Retry::Never => "request costs more than the rate limit ever allows",
-            Retry::After(_) | Retry::Now => "rate limit exceeded",
-        };
+        let reason = limit_reason(retry);
         let mut rejection = Rejection::new(Action::RateLimitExceeded, self.settings.status, reason)
             .with_problem_type(QUOTA_EXCEEDED)
-            .with_fields(self.fields(request, verdict));
+            .with_fields(self.fields(system_now, counted));
         for standing in verdict.refusing() {
             rejection = rejection.with_violated_policy(Arc::clone(&standing.metered.name));
         }
@@ -351,39 +476,73 @@ impl Limit {
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
-    fn fields(&self, request: &RequestHead<'_>, verdict: &Verdict) -> ResponseFields {
+    /// Returns what the fields call the key of a request, if they are to name it.
+    fn partition(&self, key: KeyHash) -> Option<PartitionKey> {
+        let hasher = self.settings.partition.as_ref()?;
+        #[cfg(feature = "redis")]
+        if self.shared.is_some() {
+            // It has been shortened from the store's, in the same way on all instances.
+            return Some(PartitionKey::new(key.get()));
+        }
+        // Hashed once more, so that nobody gets to see what the table goes by.
+        Some(PartitionKey::new(hasher.hash_one(key)))
+    }
+
+    fn fields(&self, system_now: impl FnOnce() -> SystemTime, counted: &Counted) -> ResponseFields {
+        let verdict = &counted.verdict;
+        let redirects = self.settings.redirects;
         let mut found = ResponseFields::new();
-        if self.settings.standard.is_none() && self.settings.legacy.is_none() {
+        if self.settings.standard.is_none()
+            && self.settings.legacy.is_none()
+            && self.settings.exposed.is_none()
+        {
             return found;
         }
         let Some(tightest) = verdict.tightest() else {
             return found;
         };
-        let capacity = tightest.metered.meter.capacity;
+        let meter = &tightest.metered.meter;
+        let rounding = meter.grain.saturating_mul(meter.capacity.into());
         // A refused client is told when its request would pass, as `Retry-After` does; the draft wants the two not to contradict each other.
         let seconds = match verdict.retry() {
             Retry::After(wait) => fields::seconds_of(wait),
-            Retry::Never | Retry::Now => fields::reset_seconds(tightest.reset, capacity),
+            Retry::Never | Retry::Now => fields::reset_seconds(tightest.reset, rounding),
         };
         if self.settings.standard == Some(StandardFields::Draft11) {
-            let limit = fields::limit(tightest.metered, tightest.remaining, seconds);
+            let key = self.partition(counted.key);
+            let remaining = tightest.remaining;
+            let limit = fields::limit(tightest.metered, remaining, seconds, key.as_ref());
+            let policy = verdict.quotas.policy_field();
+            let policy = match &key {
+                None => policy.clone(),
+                Some(key) => fields::policy_of(policy, verdict.quotas.len(), key),
+            };
             // Limits further in and out add their own: the fields are lists.
-            let policy = verdict.quotas.policy_field().clone();
-            found.push(fields::POLICY, policy, FieldMode::Append);
-            found.push(fields::LIMIT, limit, FieldMode::Append);
+            found.push_with(fields::POLICY, policy, FieldMode::Append, redirects);
+            found.push_with(fields::LIMIT, limit, FieldMode::Append, redirects);
         }
         if let Some(reset) = self.settings.legacy {
             let reset = match reset {
                 LegacyReset::Delta => seconds,
-                LegacyReset::Epoch => epoch_seconds(request.system_now()).saturating_add(seconds),
+                LegacyReset::Epoch => epoch_seconds(system_now()).saturating_add(seconds),
             };
             // These cannot be lists: the innermost limit speaks.
             let mut push = |name, number: u64| {
-                found.push(name, HeaderValue::from(number), FieldMode::IfAbsent);
+                found.push_with(
+                    name,
+                    HeaderValue::from(number),
+                    FieldMode::IfAbsent,
+                    redirects,
+                );
             };
             push(fields::LEGACY_LIMIT, tightest.metered.quota.limit().into());
             push(fields::LEGACY_REMAINING, tightest.remaining.into());
             push(fields::LEGACY_RESET, reset);
+        }
+        if let Some(exposed) = &self.settings.exposed {
+            // The Fetch standard, section 3.3.6: a list, to which a layer for other origins adds its own.
+            let name = ACCESS_CONTROL_EXPOSE_HEADERS;
+            found.push_with(name, exposed.clone(), FieldMode::Append, redirects);
         }
         found
     }
@@ -398,18 +557,12 @@ impl fmt::Debug for RateLimit {
     }
 }
 
-/// What a request is counted under.
-enum Keyed {
-    Counted(KeyHash),
-    Missing,
-    Skipped,
-}
-
 /// What counting a request came to.
-struct Counted {
-    verdict: Verdict,
-    near: Option<Arc<str>>,
-    reservation: Option<Reservation>,
+pub(crate) struct Counted {
+    pub(crate) key: KeyHash,
+    pub(crate) verdict: Verdict,
+    pub(crate) near: Option<Arc<str>>,
+    pub(crate) reservation: Option<Reservation>,
 }
 
 /// Returns the name of the first quota, which stands for the limit.
@@ -420,7 +573,14 @@ fn name(verdict: &Verdict) -> Arc<str> {
     }
 }
 
-fn missing() -> Rejection {
+fn limit_reason(retry: Retry) -> &'static str {
+    match retry {
+        Retry::Never => "request costs more than the rate limit ever allows",
+        Retry::After(_) | Retry::Now => "rate limit exceeded",
+    }
+}
+
+pub(crate) fn missing() -> Rejection {
     Rejection::new(
         Action::RateLimitKeyMissing,
         StatusCode::BAD_REQUEST,

@@ -162,6 +162,19 @@ impl Quota {
         self
     }
 
+    /// Sets how far settling may overdraw the quota, as [`with_overdraft`](Self::with_overdraft) does.
+    ///
+    /// # Errors
+    ///
+    /// Refuses an overdraft that takes more than ten years to refill.
+    pub fn try_with_overdraft(mut self, units: u32) -> Result<Self, QuotaError> {
+        if !refills_in_time(self.period, self.limit, units) {
+            return Err(QuotaError(Kind::OverdraftTooLarge));
+        }
+        self.overdraft = units;
+        Ok(self)
+    }
+
     /// Returns the name.
     #[must_use]
     pub fn name(&self) -> Cow<'_, str> {
@@ -206,6 +219,26 @@ impl Quota {
     #[must_use]
     pub const fn interval(&self) -> Duration {
         Duration::from_nanos(interval(self.period, self.limit))
+    }
+
+    /// Returns what one of so many instances may let pass. Limits are not divided, but periods multiplied, for the least limit is one.
+    #[cfg(feature = "redis")]
+    pub(crate) fn share(&self, instances: std::num::NonZeroU32) -> Self {
+        let count = instances.get();
+        let burst = (self.capacity / count).max(1);
+        let mut share = match self.period.checked_mul(count.into()) {
+            Some(period) if period <= MAX_PERIOD => Self::unchecked(self.limit, period),
+            _ => Self::unchecked((self.limit / count).max(1), self.period),
+        };
+        // One that takes longer than ten years to come back is one that does not: then the whole is no less than a share.
+        if refills_in_time(share.period, share.limit, burst) {
+            share.capacity = burst;
+        } else {
+            share = self.clone();
+        }
+        share.name = Some(Cow::Owned(self.name().into_owned()));
+        share.overdraft = 0;
+        share
     }
 
     const fn literal(limit: u32, period: u64) -> Self {
@@ -269,6 +302,7 @@ pub struct QuotaError(pub(crate) Kind);
 pub(crate) enum Kind {
     BurstTooLarge,
     Name,
+    OverdraftTooLarge,
     PeriodTooLong,
     Syntax,
     TooFast,
@@ -284,6 +318,9 @@ impl fmt::Display for QuotaError {
                 "quota's burst takes more than ten years to refill: lower it, or shorten the period"
             }
             Kind::Name => "quota's name must be 1 to 64 printable ASCII characters",
+            Kind::OverdraftTooLarge => {
+                "quota's overdraft takes more than ten years to refill: lower it"
+            }
             Kind::PeriodTooLong => "quota's period is longer than 366 days: shorten it",
             Kind::Syntax => "quota must be written as `60/minute` or `10/s burst 30`",
             Kind::TooFast => {

@@ -1,9 +1,13 @@
 //! Quotas that are decided upon together.
 
+#[cfg(feature = "redis")]
+use std::num::NonZeroU32;
 use std::{error::Error, fmt, sync::Arc};
 
 use http::HeaderValue;
 
+#[cfg(feature = "redis")]
+use crate::rate_limit::gcra::Meter;
 use crate::rate_limit::{
     fields,
     metered::Metered,
@@ -118,8 +122,30 @@ impl QuotaSet {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
+    /// Returns the same quotas in steps of microseconds, in which a shared store counts.
+    #[cfg(feature = "redis")]
+    pub(crate) fn in_micros(&self) -> Self {
+        Self::of(
+            self.iter()
+                .map(|quota| Metered {
+                    meter: Meter::with_grain(quota, MICROSECOND),
+                    ..Metered::from(quota.clone())
+                })
+                .collect(),
+        )
+    }
+
+    /// Returns what one of so many instances may let pass, so that all together let no more pass than the quotas, or one each where that is more.
+    #[cfg(feature = "redis")]
+    pub(crate) fn share(&self, instances: NonZeroU32) -> Self {
+        Self::sound(self.iter().map(|it| it.share(instances)).collect())
+    }
+
     fn sound(quotas: Vec<Quota>) -> Self {
-        let metered: Box<[Metered]> = quotas.into_iter().map(Metered::from).collect();
+        Self::of(quotas.into_iter().map(Metered::from).collect())
+    }
+
+    fn of(metered: Box<[Metered]>) -> Self {
         let max_cost = metered
             .iter()
             .map(|it| it.meter.capacity)
@@ -158,18 +184,31 @@ pub struct RateLimitError(pub(crate) Kind);
 
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Kind {
-    CostAboveCapacity { cost: u32, capacity: u32 },
+    CostAboveCapacity {
+        cost: u32,
+        capacity: u32,
+    },
     DuplicateName(String),
+    #[cfg(feature = "redis")]
+    DuplicateSharedName(String),
     NearLimit,
     NoQuota,
     NoRoom,
     Prefix(u8),
     Quota(QuotaError),
-    Shadowed { short: String, long: String },
+    Shadowed {
+        short: String,
+        long: String,
+    },
+    #[cfg(feature = "redis")]
+    SharedName,
     Status(u16),
     TooManyKeys,
     TooManyQuotas,
-    TooWide { quotas: usize, width: usize },
+    TooWide {
+        quotas: usize,
+        width: usize,
+    },
 }
 
 impl fmt::Display for RateLimitError {
@@ -183,6 +222,11 @@ impl fmt::Display for RateLimitError {
                 f,
                 "two quotas are named `{name}`: give one of them another name"
             ),
+            #[cfg(feature = "redis")]
+            Kind::DuplicateSharedName(name) => write!(
+                f,
+                "two limits are named `{name}` in the shared store: give one of them another name"
+            ),
             Kind::NearLimit => f.write_str("near-limit percentage must be from 1 to 100"),
             Kind::NoQuota => f.write_str("rate limit has no quota: add one"),
             Kind::NoRoom => f.write_str("maximum of keys is zero: allow at least one"),
@@ -193,6 +237,10 @@ impl fmt::Display for RateLimitError {
             Kind::Shadowed { short, long } => write!(
                 f,
                 "quota `{long}` has a longer period and a lower limit than `{short}`, which could never be reached: raise `{long}`, or leave `{short}` out"
+            ),
+            #[cfg(feature = "redis")]
+            Kind::SharedName => f.write_str(
+                "name of a limit in the shared store must be 1 to 32 letters, digits, `-`, `_` and `.`",
             ),
             Kind::Status(status) => write!(
                 f,
@@ -225,6 +273,8 @@ impl From<QuotaError> for RateLimitError {
     }
 }
 
+#[cfg(feature = "redis")]
+const MICROSECOND: u64 = 1000;
 /// The most quotas that are decided upon together.
 pub(crate) const MAX_QUOTAS: usize = 8;
 /// The most keys of a table.

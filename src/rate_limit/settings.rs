@@ -1,11 +1,11 @@
 //! What a rate limit does beside counting.
 
-use std::{fmt, time::Duration};
+use std::{fmt, hash::RandomState, time::Duration};
 
-use http::{StatusCode, response};
+use http::{HeaderValue, StatusCode, response};
 
 use crate::{
-    policy::{head::RequestHead, receipt::Outcome},
+    policy::{fields::Redirects, head::RequestHead, receipt::Outcome},
     rate_limit::{key::RateLimitKey, set::QuotaSet},
 };
 
@@ -24,6 +24,11 @@ pub(crate) struct Settings {
     pub(crate) settle_in_handler: bool,
     pub(crate) standard: Option<StandardFields>,
     pub(crate) legacy: Option<LegacyReset>,
+    pub(crate) redirects: Redirects,
+    /// The fields that scripts of other origins may read.
+    pub(crate) exposed: Option<HeaderValue>,
+    /// Hashes what requests are counted under once more, for clients to tell apart what they are counted under.
+    pub(crate) partition: Option<RandomState>,
     pub(crate) status: StatusCode,
     pub(crate) near_limit: Option<u8>,
     pub(crate) retry_after: Option<RetryAfter>,

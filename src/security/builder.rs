@@ -25,6 +25,14 @@ use crate::{
     response_headers::{ResponseHeaders, ResponseHeadersLayer},
     security::layer::{SecurityLayer, SecurityPolicies},
 };
+#[cfg(feature = "redis")]
+use crate::{
+    rate_limit::{
+        set::RateLimitError,
+        shared::limiter::{SharedName, SharedSettings},
+    },
+    shared_store::{settings::OnStoreFailure, store::RedisStore},
+};
 
 /// Gathers what protects a service. Every value is valid by its type, so that [`build`](Self::build) cannot fail.
 #[must_use]
@@ -36,6 +44,8 @@ pub struct SecurityBuilder<R = ProblemJson> {
     jail: Option<JailBuilder>,
     #[cfg(feature = "rate-limit")]
     quotas: Vec<Quota>,
+    #[cfg(feature = "redis")]
+    shared: Option<(SharedSettings, SharedName)>,
     sink: Option<SharedSink>,
     clock: Option<Arc<dyn Clock>>,
     check_duration: bool,
@@ -82,6 +92,8 @@ impl SecurityBuilder {
             jail: None,
             #[cfg(feature = "rate-limit")]
             quotas: Vec::new(),
+            #[cfg(feature = "redis")]
+            shared: None,
             sink: None,
             clock: None,
             check_duration: false,
@@ -157,6 +169,39 @@ impl<R> SecurityBuilder<R> {
         self
     }
 
+    /// Adds limits with settings of their own: a `RateLimit`, an `InFlight`, or either within a [`DryRun`](crate::policy::DryRun).
+    ///
+    /// They are checked behind the [quotas](Self::rate_limit) and before API keys, so that guessing keys is limited as well; a limit that looks
+    /// at the key belongs to [`policy`](Self::policy). Called several times, in that order.
+    pub fn limit(mut self, limits: impl PolicySet) -> Self {
+        self.policies.limits.push(Arc::new(limits));
+        self
+    }
+
+    /// Keeps what clients have spent of the quotas in a store that instances share. The default is the memory of this instance.
+    ///
+    /// The name must be the same on all instances and in all versions of the service, and another one for every layer and limit. `on_failure` says
+    /// what becomes of requests while the store is away. A [jail](Self::jail) shares its bans with a setting of its own.
+    ///
+    /// # Errors
+    ///
+    /// Refuses a name that is not 1 to 32 letters, digits, `-`, `_` and `.`, or that is taken in this store.
+    #[cfg(feature = "redis")]
+    pub fn shared_rate_limit(
+        mut self,
+        store: &RedisStore,
+        name: &str,
+        on_failure: OnStoreFailure,
+    ) -> Result<Self, RateLimitError> {
+        // The name of an earlier call is given up.
+        self.shared = None;
+        let name = SharedName::take(store, name)?;
+        let mut settings = SharedSettings::new(store);
+        settings.on_failure = on_failure;
+        self.shared = Some((settings, name));
+        Ok(self)
+    }
+
     /// Demands an API key of every request. The default is to demand none. A second call replaces the first: one
     /// [`ApiKeys`](crate::api_key::ApiKeys) holds the keys of all.
     #[cfg(feature = "secrets")]
@@ -194,6 +239,13 @@ impl<R> SecurityBuilder<R> {
         self
     }
 
+    /// Sets the clock, shared with others.
+    #[cfg(feature = "serde")]
+    pub(crate) fn shared_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
     /// Measures how long the policies take to decide. It is off by default, because it reads the clock twice per request.
     pub fn check_duration(mut self) -> Self {
         self.check_duration = true;
@@ -210,6 +262,8 @@ impl<R> SecurityBuilder<R> {
             jail: self.jail,
             #[cfg(feature = "rate-limit")]
             quotas: self.quotas,
+            #[cfg(feature = "redis")]
+            shared: self.shared,
             sink: self.sink,
             clock: self.clock,
             check_duration: self.check_duration,
@@ -236,12 +290,18 @@ impl<R: Clone> SecurityBuilder<R> {
             #[cfg(feature = "rate-limit")]
             rate_limit: QuotaSet::gather(self.quotas)
                 .into_iter()
-                .map(|quotas| {
-                    let builder = RateLimit::builder(quotas);
-                    match &self.clock {
-                        Some(clock) => builder.shared_clock(Arc::clone(clock)).sound(),
-                        None => builder.sound(),
+                .enumerate()
+                .map(|(number, quotas)| {
+                    let mut builder = RateLimit::builder(quotas);
+                    if let Some(clock) = &self.clock {
+                        builder = builder.shared_clock(Arc::clone(clock));
                     }
+                    #[cfg(feature = "redis")]
+                    if let Some((settings, name)) = &self.shared {
+                        return builder.sound_shared(settings.clone(), name.numbered(number));
+                    }
+                    let _ = number;
+                    builder.sound()
                 })
                 .collect(),
             ..self.policies

@@ -14,7 +14,7 @@ use crate::{
     },
     event::model::Action,
     policy::{
-        decision::Check, head::RequestHead, label::PolicyLabel, notice::Notice,
+        decision::Check, head::RequestHead, label::PolicyLabel, notice::Notice, peek::Peek,
         rejection::Rejection, set::Policy,
     },
 };
@@ -35,33 +35,46 @@ impl Policy for KnownPeer {
     }
 
     fn check(&self, request: &RequestHead<'_>) -> Check {
-        match request.client().map(ClientContext::client) {
-            None => self.refuse(
-                request,
-                "no client address was resolved: apply ClientIpLayer outside this layer",
-            ),
-            Some(ClientIp::Unknown(unknown)) if unknown.reason() == UnknownReason::MissingPeer => {
-                self.refuse(
-                    request,
-                    "the server hands over no peer address: \
-                     serve with into_make_service_with_connect_info::<SocketAddr>(), \
-                     or insert a palisade::client_ip::PeerAddr into the request's extensions",
-                )
-            }
-            Some(_) => Check::admit(),
+        match advice(request) {
+            Some(advice) => self.refuse(request, advice),
+            None => Check::admit(),
         }
     }
+
+    fn peek(&self, request: &RequestHead<'_>) -> Option<Peek> {
+        Some(match advice(request) {
+            Some(advice) => Peek::reject(rejection()).with_reason(advice),
+            None => Peek::admit("the server hands over the peer of the connection"),
+        })
+    }
+}
+
+/// Returns what the operator has to do, if anything.
+fn advice(request: &RequestHead<'_>) -> Option<&'static str> {
+    match request.client().map(ClientContext::client) {
+        None => Some("no client address was resolved: apply ClientIpLayer outside this layer"),
+        Some(ClientIp::Unknown(unknown)) if unknown.reason() == UnknownReason::MissingPeer => Some(
+            "the server hands over no peer address: \
+             serve with into_make_service_with_connect_info::<SocketAddr>(), \
+             or insert a palisade::client_ip::PeerAddr into the request's extensions",
+        ),
+        Some(_) => None,
+    }
+}
+
+fn rejection() -> Rejection {
+    // The advice is the operator's; the client learns nothing about the wiring.
+    Rejection::new(
+        Action::ClientUnknown,
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "the service is misconfigured",
+    )
+    .unrecorded()
 }
 
 impl KnownPeer {
     fn refuse(&self, request: &RequestHead<'_>, advice: &'static str) -> Check {
-        // The advice is the operator's; the client learns nothing about the wiring.
-        let rejection = Rejection::new(
-            Action::ClientUnknown,
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "the service is misconfigured",
-        )
-        .unrecorded();
+        let rejection = rejection();
         if self.is_due(request.now()) {
             let notice = Notice::new(Action::ClientUnknown, advice);
             return Check::reject(rejection.with_notice(notice));

@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
+use http::{Request, request::Parts};
 use tower_layer::Layer;
 
 #[cfg(feature = "secrets")]
@@ -20,10 +21,10 @@ use crate::{
     https::policy::{HstsPolicy, Https},
     ip_filter::{allowlist::IpAllowlist, denylist::IpDenylist},
     metrics::duration::DurationCounts,
-    policy::{decision::Check, head::RequestHead, label::PolicyLabel, set::PolicySet},
+    policy::{decision::Check, head::RequestHead, label::PolicyLabel, peek::Peek, set::PolicySet},
     respond::ProblemJson,
     response_headers::{ResponseHeadersLayer, SetResponseHeaders},
-    security::known_peer::KnownPeer,
+    security::{explain::Explanation, known_peer::KnownPeer},
 };
 
 /// All protections of a service as one layer.
@@ -51,6 +52,44 @@ impl<R> SecurityLayer<R> {
     #[must_use]
     pub fn counts(&self) -> Vec<PolicyCounts> {
         self.enforce.counts()
+    }
+
+    /// Tells what a request would meet, gate by gate, and changes nothing: nothing is charged, counted or banned, and no event is raised.
+    ///
+    /// The head of the request is what the server would hand over, with the peer of the connection in its extensions. Behind the gate that
+    /// refuses, none is asked, for the request would never come there.
+    ///
+    /// # Example
+    ///
+    #[cfg_attr(feature = "rate-limit", doc = "```")]
+    #[cfg_attr(not(feature = "rate-limit"), doc = "```ignore")]
+    /// use std::net::SocketAddr;
+    /// use http::Request;
+    /// use palisade::{SecurityLayer, client_ip::{ClientIpSource, PeerAddr}, rate_limit::Quota, security::GateVerdict};
+    ///
+    /// let security = SecurityLayer::builder(ClientIpSource::Peer)
+    ///     .deny("198.51.100.0/24".parse()?)
+    ///     .rate_limit(Quota::per_minute(1))
+    ///     .build();
+    /// let request = |peer: &str| {
+    ///     let peer: SocketAddr = peer.parse()?;
+    ///     let (parts, ()) = Request::get("/").extension(PeerAddr::from(peer)).body(())?.into_parts();
+    ///     Ok::<_, Box<dyn std::error::Error>>(parts)
+    /// };
+    ///
+    /// let admitted = security.explain(&request("203.0.113.7:50000")?);
+    /// assert!(admitted.is_admitted());
+    ///
+    /// let refused = security.explain(&request("198.51.100.66:50000")?);
+    /// let gate = refused.refused_by().ok_or("admitted")?;
+    /// assert_eq!((gate.label().layer(), gate.verdict()), ("ip_filter", GateVerdict::Refuses));
+    /// println!("{refused}");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn explain(&self, request: &Parts) -> Explanation {
+        let mut request = Request::from_parts(request.clone(), ());
+        self.client_ip.resolve_silently(&mut request);
+        Explanation::of(self.enforce.policies(), self.enforce.clock(), request)
     }
 
     /// Returns how long checks have taken so far; nothing unless
@@ -91,6 +130,8 @@ pub struct SecurityPolicies {
     pub(crate) api_keys: Option<ApiKeyPolicy>,
     #[cfg(not(feature = "secrets"))]
     pub(crate) api_keys: Absent,
+    /// Limits with settings of their own.
+    pub(crate) limits: Vec<Arc<dyn PolicySet>>,
     pub(crate) own: Vec<Arc<dyn PolicySet>>,
 }
 
@@ -104,6 +145,7 @@ impl PolicySet for SecurityPolicies {
             + self.hosts.steps()
             + self.https.steps()
             + self.rate_limit.steps()
+            + self.limits.steps()
             + self.api_keys.steps()
             + self.own.steps()
     }
@@ -122,13 +164,38 @@ impl PolicySet for SecurityPolicies {
             };
         }
         check_in_order!(
-            known_peer, hsts, jail, deny, allow, hosts, https, rate_limit, api_keys
+            known_peer, hsts, jail, deny, allow, hosts, https, rate_limit, limits, api_keys
         );
         self.own.check_step(step, request)
     }
 
     fn step_label(&self, mut step: usize) -> PolicyLabel {
-        let parts: [&dyn PolicySet; 10] = [
+        for part in self.parts() {
+            let steps = part.steps();
+            if step < steps {
+                return part.step_label(step);
+            }
+            step -= steps;
+        }
+        PolicyLabel::of_type::<Self>()
+    }
+
+    fn peek_step(&self, mut step: usize, request: &RequestHead<'_>) -> Option<Peek> {
+        for part in self.parts() {
+            let steps = part.steps();
+            if step < steps {
+                return part.peek_step(step, request);
+            }
+            step -= steps;
+        }
+        None
+    }
+}
+
+impl SecurityPolicies {
+    /// Returns all policies in their order, for what is not done per request.
+    fn parts(&self) -> [&dyn PolicySet; 11] {
+        [
             &self.known_peer,
             &self.hsts,
             &self.jail,
@@ -137,17 +204,10 @@ impl PolicySet for SecurityPolicies {
             &self.hosts,
             &self.https,
             &self.rate_limit,
+            &self.limits,
             &self.api_keys,
             &self.own,
-        ];
-        for part in parts {
-            let steps = part.steps();
-            if step < steps {
-                return part.step_label(step);
-            }
-            step -= steps;
-        }
-        PolicyLabel::of_type::<Self>()
+        ]
     }
 }
 
@@ -160,6 +220,7 @@ impl fmt::Debug for SecurityPolicies {
             .field("hosts", &self.hosts)
             .field("https", &self.https)
             .field("rate_limit", &self.rate_limit)
+            .field("limits", &self.limits.len())
             .field("api_keys", &self.api_keys)
             .field("own", &self.own.len())
             .finish_non_exhaustive()

@@ -14,7 +14,7 @@
 //! | 6 | [allow list](SecurityBuilder::allow) | 403 |
 //! | 7 | [hosts](SecurityBuilder::hosts) | 400 or 421 |
 //! | 8 | [HTTPS](SecurityBuilder::https) | 403, or a redirect |
-//! | 9 | rate limit | 429 |
+//! | 9 | rate limit, then [limits with settings of their own](SecurityBuilder::limit) | 429, 503 |
 //! | 10 | API keys | 401 |
 //! | 11 | [policies of one's own](SecurityBuilder::policy) | what they say |
 //!
@@ -63,6 +63,7 @@
 //! ```
 
 pub(crate) mod builder;
+pub(crate) mod explain;
 pub(crate) mod known_peer;
 pub(crate) mod layer;
 #[cfg(feature = "secrets")]
@@ -72,5 +73,6 @@ pub(crate) mod secret_events;
 pub use self::secret_events::secret_events;
 pub use self::{
     builder::SecurityBuilder,
+    explain::{ExplainedGate, Explanation, GateVerdict},
     layer::{SecurityLayer, SecurityPolicies},
 };

@@ -42,12 +42,13 @@ port_in_use_ends_with_two() {
 address_of() { docker inspect --format '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' "$1"; }
 # 1F90 is port 8080, 01 an established connection.
 is_in_flight() { grep --quiet ':1F90 [0-9A-F]*:[0-9A-F]* 01 ' "/proc/$(pid_of "$1")/net/tcp"; }
+# drains NAME SECONDS
 drains() {
   local answer=$work/answer request
   curl --silent --output /dev/null --write-out '%{http_code}' "http://$(address_of "$1"):8080/slow" >"$answer" &
   request=$!
   eventually 5 is_in_flight "$1" || return 1
-  docker stop --time 15 "$1" >/dev/null
+  docker stop --time "$2" "$1" >/dev/null
   wait "$request" && is 200 "$(cat "$answer")" && is 'exited 0 false' "$(docker inspect --format '{{.State.Status}} {{.State.ExitCode}} {{.State.OOMKilled}}' "$1")"
 }
 stops_within() {
@@ -130,11 +131,17 @@ probe_alone() {
   chmod 0 "$work/unreadable"
   check unreadable-settings-file-ends-with-two ends_with_two /settings.toml --volume "$work/unreadable:/settings.toml:ro" "$image" --config /settings.toml
 
-  check missing-keys-end-with-two ends_with_two API_KEYS "$image"
+  check missing-keys-end-with-two ends_with_two 'API_KEYS is missing, looked for it in' "$image"
   : >"$work/empty"
   chmod 0444 "$work/empty"
-  check empty-keys-end-with-two ends_with_two API_KEYS --volume "$work/empty:/run/secrets/API_KEYS:ro" "$image"
-  check unreadable-keys-end-with-two ends_with_two API_KEYS --volume "$work/unreadable:/run/secrets/API_KEYS:ro" "$image"
+  check empty-keys-end-with-two ends_with_two '/run/secrets/API_KEYS is empty' --volume "$work/empty:/run/secrets/API_KEYS:ro" "$image"
+  check unreadable-keys-end-with-two ends_with_two '/run/secrets/API_KEYS cannot be read: permission denied' --volume "$work/unreadable:/run/secrets/API_KEYS:ro" "$image"
+  echo '{"client": "sha256:0123"}' >"$work/broken"
+  chmod 0444 "$work/broken"
+  PALISADE_SECRETS=$work/alone "$example/secrets.sh"
+  check wrong-digest-of-a-key-ends-with-two ends_with_two '/run/secrets/API_KEYS cannot be parsed as API keys' --volume "$work/broken:/run/secrets/API_KEYS:ro" "$image"
+  check broken-certificate-ends-with-two ends_with_two /run/secrets/tls.crt "${without_keys[@]}" --env API__TLS__CERTIFICATE=/run/secrets/tls.crt \
+    --env API__TLS__KEY=/run/secrets/tls.key --volume "$work/broken:/run/secrets/tls.crt:ro" --volume "$work/alone/tls.key:/run/secrets/tls.key:ro" "$image"
   check unreadable-certificate-ends-with-two ends_with_two /run/secrets/tls.crt "${without_keys[@]}" --env API__TLS__CERTIFICATE=/run/secrets/tls.crt \
     --env API__TLS__KEY=/run/secrets/tls.key --volume "$work/unreadable:/run/secrets/tls.crt:ro" "$image"
 
@@ -154,7 +161,9 @@ probe_alone() {
   check limit-of-memory-leaves-enough memory_below_the_limit_is_granted
   check health-tells-a-service-that-hangs hang_is_told
 
-  check stop-lets-a-request-in-flight-end drains palisade-alone
+  check stop-lets-a-request-in-flight-end drains palisade-alone 15
+  docker start palisade-alone >/dev/null && eventually 20 docker exec palisade-alone /usr/local/bin/api healthcheck
+  check control-stop-without-time refuses drains palisade-alone 0
   check stop-when-idle-is-quick stops_within palisade-hang 3
   docker rm --force palisade-alone palisade-hang >/dev/null 2>&1 || true
 }

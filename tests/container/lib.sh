@@ -4,6 +4,8 @@
 passed=0
 failed=0
 skipped=0
+# Of every line.
+names=()
 
 say() { printf '\n# %s (%s s)\n' "$*" "$SECONDS"; }
 
@@ -11,6 +13,7 @@ say() { printf '\n# %s (%s s)\n' "$*" "$SECONDS"; }
 check() {
   local name=$1 output
   shift
+  names+=("$name")
   if output=$("$@" 2>&1); then
     passed=$((passed + 1))
     echo "ok $name"
@@ -32,6 +35,7 @@ refuses() {
 }
 
 skip() {
+  names+=("$1")
   skipped=$((skipped + 1))
   echo "skipped $1: $2"
 }

@@ -4,10 +4,11 @@
 #   ok NAME | not ok NAME | skipped NAME: why          and at the end: N passed, N failed, N skipped
 #
 #   tests/container/run.sh              everything
-#   tests/container/run.sh SECTION..    some of: build image alone stack monitoring scan userns podman
+#   tests/container/run.sh SECTION..    some of: build image alone stack monitoring scan userns podman readme
 #
 # It wants docker, or root on Debian to install and start it; see engine.sh for where the base images come from. A machine that
-# cannot run containers is told so, and the tests are counted as skipped. Nothing runs on when this has ended.
+# cannot run containers is told so, and the tests are counted as skipped; with CONTAINERS_REQUIRED=1 that is a failure. Nothing
+# runs on when this has ended.
 # shellcheck disable=SC2034,SC2154 # the parts below use and set these
 set -euo pipefail
 
@@ -20,12 +21,12 @@ work=$(mktemp -d)
 # An engine that maps users has to get through.
 chmod 0711 "$work"
 
-for part in lib engine build image alone stack monitoring scan userns podman; do
+for part in lib engine build image alone stack monitoring scan userns podman readme; do
   # shellcheck source=/dev/null
   . "$here/$part.sh"
 done
 
-all=(build image alone stack monitoring scan userns podman)
+all=(build image alone stack monitoring scan userns podman readme)
 sections=("$@")
 [ ${#sections[@]} -gt 0 ] || sections=("${all[@]}")
 
@@ -33,6 +34,7 @@ clean_up() {
   local status=$?
   set +e
   stack_down
+  registry_down
   userns_down
   podman_down
   stop_engine
@@ -54,7 +56,8 @@ if ! prepare; then
     skip "container-$section" "$cannot"
   done
   closing_line
-  exit 0
+  [ -z "${CONTAINERS_REQUIRED:-}" ]
+  exit
 fi
 
 cc -O1 -static -o "$work/attempt" "$here/probe.c"

@@ -9,13 +9,17 @@ client=palisade-test-client
 compose() {
   PALISADE_SECRETS=$work/secrets PALISADE_HTTPS=127.0.0.1:$https_port PALISADE_HTTP=127.0.0.1:$http_port \
     PALISADE_IMAGE=$image PALISADE_ATTEMPT=$work/attempt \
-    docker compose --project-name "$project" --file "$example/compose.yaml" --file "$here/compose.probe.yaml" --ansi never --progress quiet "$@"
+    docker compose --project-name "$project" --file "$example/compose.yaml" --file "$here/compose.probe.yaml" --file "$work/settings.yaml" \
+    --ansi never --progress quiet "$@"
 }
+# Settings of a probe in place of those of compose.yaml; none puts these back.
+no_settings() { echo 'services: {}' >"$work/settings.yaml"; }
 
 stack_down() {
   outside_down
   [ -e "$work/stack.up" ] || return 0
-  docker rm --force "$client" >/dev/null 2>&1
+  # shellcheck disable=SC2046 # names without spaces
+  docker rm --force $(docker ps --all --quiet --filter "name=^$client") >/dev/null 2>&1
   compose --profile attempt down --volumes --timeout 5 >/dev/null 2>&1
   rm -f "$work/stack.up"
 }
@@ -23,6 +27,7 @@ stack_down() {
 # Starts the stack and a client beside nginx, once for all sections that want it.
 stack_up() {
   [ ! -e "$work/stack.up" ] || return 0
+  no_settings
   PALISADE_SECRETS=$work/secrets "$example/secrets.sh" || return 1
   touch "$work/stack.up"
   compose up --detach --wait --wait-timeout 120 --no-build || { compose logs --tail 20; return 1; }
@@ -190,7 +195,7 @@ secret_is_mounted() { grep --extended-regexp 'write-to:/run/secrets/API_KEYS den
 no_secret_in_environments() {
   local service secret
   for service in nginx api-1 api-2 redis prometheus certificate; do
-    for secret in "$(cat "$work/secrets/redis_password")" "$(api_key)" "$(cut -d '"' -f 4 "$work/secrets/API_KEYS")"; do
+    for secret in "$(cat "$work/secrets/redis_password")" "$(cat "$work/secrets/redis_hash_key")" "$(api_key)" "$(cut -d '"' -f 4 "$work/secrets/API_KEYS")"; do
       service_lacks "$service" "$secret" || return 1
     done
   done >/dev/null
@@ -206,7 +211,7 @@ no_secret_in_logs() {
   logs=$(compose logs --no-color 2>&1)
   [ "$(wc -l <<<"$logs")" -gt 10 ] || { echo "there are no logs"; return 1; }
   lacks "$(api_key)" "$logs" >/dev/null && lacks "$(cut -d '"' -f 4 "$work/secrets/API_KEYS")" "$logs" >/dev/null &&
-    lacks "$(cat "$work/secrets/redis_password")" "$logs" >/dev/null && lacks "$(sed -n 2p "$work/secrets/tls.key")" "$logs" >/dev/null
+    lacks "$(cat "$work/secrets/redis_password")" "$logs" >/dev/null && lacks "$(cat "$work/secrets/redis_hash_key")" "$logs" >/dev/null && lacks "$(sed -n 2p "$work/secrets/tls.key")" "$logs" >/dev/null
 }
 serial() { openssl s_client -connect "127.0.0.1:$https_port" -servername localhost </dev/null 2>/dev/null | openssl x509 -noout -serial; }
 serial_is_not() { [ "$(serial)" != "$1" ]; }
@@ -269,27 +274,109 @@ store() { compose exec --no-TTY redis redis-cli --no-auth-warning "$@" 2>&1; }
 store_wants_a_password() { contains NOAUTH "$(store ping)"; }
 store_lets_health_only_ping() { is PONG "$(store --user health --pass none ping)" && contains NOPERM "$(store --user health --pass none get palisade:x)"; }
 store_lets_the_service_only_its_keys() {
-  local as=(--user palisade --pass "$(cat "$work/secrets/redis_password")")
+  local as=(--user palisade --pass "$(cat "$work/secrets/redis_password")") command
   is OK "$(store "${as[@]}" set palisade:probe 1 ex 5)" && contains NOPERM "$(store "${as[@]}" set other 1)" &&
-    contains NOPERM "$(store "${as[@]}" flushall)" && contains NOPERM "$(store "${as[@]}" config get '*')" &&
-    contains NOPERM "$(store "${as[@]}" keys '*')" && contains NOPERM "$(store "${as[@]}" acl list)"
+    contains NOPERM "$(store "${as[@]}" eval "return redis.call('GET', KEYS[1])" 1 other)" &&
+    contains NOPERM "$(store "${as[@]}" publish other 1)" || return 1
+  for command in flushall 'config get *' 'keys *' 'acl list' 'scan 0' 'script flush' 'client list' 'info' 'monitor' 'shutdown' \
+    'function list' 'mget palisade:a' 'expire palisade:a 9' 'rename palisade:a palisade:b'; do
+    # shellcheck disable=SC2086 # a command and its arguments
+    contains NOPERM "$(set -f; store "${as[@]}" $command)" || return 1
+  done
 }
+# The user has what the service needs: nothing was refused since the start.
+store_grants_what_is_needed() {
+  local service
+  for service in api-1 api-2; do
+    lacks 'lacks a permission' "$(docker logs "$(container "$service")" 2>/dev/null)" >/dev/null && lacks 'refuses the user' "$(docker logs "$(container "$service")" 2>/dev/null)" >/dev/null ||
+      { docker logs "$(container "$service")" 2>/dev/null | grep 'shared store' | tail -n 3; return 1; }
+  done
+  [ "$(store --user palisade --pass "$(cat "$work/secrets/redis_password")" zscore palisade:x y)" = '' ]
+}
+store_password_is_rotated() {
+  local before
+  before=$(cat "$work/secrets/redis_password")
+  PALISADE_SECRETS=$work/secrets "$example/secrets.sh" --rotate redis && compose restart --timeout 5 redis || return 1
+  eventually 20 store_accepts "$(cat "$work/secrets/redis_password")" && store_accepts "$before" && is 200 "$(edge_status /whoami)" || return 1
+  # The instances have the new one when they are replaced; then the old one can go.
+  recreate_instances && PALISADE_SECRETS=$work/secrets "$example/secrets.sh" --rotate redis && compose restart --timeout 5 redis || return 1
+  eventually 20 store_accepts "$(cat "$work/secrets/redis_password")" && contains WRONGPASS "$(store --user palisade --pass "$before" get palisade:x)" &&
+    recreate_instances && eventually 30 store_is_up_for 2
+}
+store_accepts() { is '' "$(store --user palisade --pass "$1" get palisade:nothing)"; }
 store_refuses_a_wrong_password() { contains WRONGPASS "$(store --user palisade --pass wrong get palisade:x)"; }
 
+# ---- two instances, one limit and one list of bans
+# new_client NAME: one more container beside nginx, with an address that no other client has had.
+new_client() {
+  docker run --detach --name "$client-$1" --network "${project}_edge" --volume "$work/secrets/tls.crt:/tls.crt:ro" \
+    --entrypoint sleep nginxinc/nginx-unprivileged:stable-trixie 3600 >/dev/null
+}
+# as_client NAME PATH: the statuses that it gets.
+as_client() {
+  docker exec "$client-$1" curl --silent --output /dev/null --write-out '%{http_code}\n' --max-time 30 --cacert /tls.crt \
+    --connect-to localhost:8443:nginx:8443 --header "authorization: Bearer $(api_key)" "https://localhost:8443$2"
+}
+both_have_answered() { is 2 "$(docker logs --tail "$1" "$(container nginx)" 2>/dev/null | jq --raw-output '."upstream.address"' | sort --unique | wc -l)"; }
+recreate_instances() { compose up --detach --wait --no-build --no-deps --force-recreate api-1 api-2; }
+# A quota of which nothing comes back while the probe lasts.
+thirty_an_hour() {
+  cat >"$work/settings.yaml" <<EOF
+services:
+  api-1: &settings
+    environment: {API__RATE_LIMIT__QUOTAS: '["30/hour"]'$1}
+  api-2: *settings
+EOF
+  recreate_instances
+}
+# Sixty requests in turn to both instances meet one quota of thirty. One more may have come back at the edge of two minutes.
+thirty_of_sixty_pass() {
+  local statuses passed
+  new_client "$1" && statuses=$(as_client "$1" '/whoami?[1-60]') && both_have_answered 60 || return 1
+  passed=$(grep --count '^200$' <<<"$statuses")
+  is $'200\n429' "$(sort --unique <<<"$statuses")" && { [ "$passed" -eq 30 ] || [ "$passed" -eq 31 ] || { echo "$passed passed"; return 1; }; }
+}
+# Whoever touches a trap at one instance is refused by both.
+all_are_refused() { is 403 "$(as_client "$1" '/whoami?[1-10]' | sort --unique)" && both_have_answered 10; }
+ban_holds_on_both() {
+  new_client trapped && is 200 "$(as_client trapped '/whoami?[1-4]' | sort --unique)" || return 1
+  as_client trapped /wp-login.php >/dev/null
+  eventually 5 all_are_refused trapped
+}
+# A new instance takes its requests before it has heard of the bans, for a second at most.
+ban_outlives_both_instances() { recreate_instances && eventually 5 all_are_refused trapped; }
+each_tells() {
+  local service
+  for service in api-1 api-2; do contains "\"$1\"" "$(docker logs "$(container "$service")" 2>/dev/null)" >/dev/null || { echo "$service does not tell $1"; return 1; }; done
+}
+alert_fires_for() { is "$2" "$(query "count(ALERTS{alertname=\"$1\",alertstate=\"firing\"}) or vector(0)" | jq --raw-output '.[0].value[1]')"; }
+store_is_up_for() { is "$1" "$(query 'sum(palisade_store_up)' | jq --raw-output '.[0].value[1]')"; }
+store_goes_away() {
+  compose stop --timeout 5 redis && new_client away && is 200 "$(as_client away '/whoami?[1-10]' | sort --unique)"
+}
+store_comes_back() { compose start redis >/dev/null 2>&1 && eventually 30 each_tells limiter_store_recovered; }
+
 # ---- replacing instances
-rolling_restart_loses_nothing() {
-  local load
-  # Ten requests a second, below every limit; each on a connection of its own, as many clients would.
+# answers_all NUMBER COMMAND..: that many requests, ten a second and so below every limit, while the command is run. Each comes on a
+# connection of its own, as from many clients.
+answers_all() {
+  local number=$1 load status=0
+  shift
   curl --silent --show-error --max-time 60 --cacert "$work/secrets/tls.crt" --rate 600/m --header 'Connection: close' \
     --header "authorization: Bearer $(api_key)" \
-    --output /dev/null --write-out '%{http_code}\n' "https://localhost:$https_port/whoami?[1-200]" >"$work/load" 2>&1 &
+    --output /dev/null --write-out '%{http_code}\n' "https://localhost:$https_port/whoami?[1-$number]" >"$work/load" 2>&1 &
   load=$!
+  "$@" || status=1
+  wait "$load" || status=1
+  is 200 "$(sort --unique "$work/load")" && is "$number" "$(wc -l <"$work/load")" && return "$status"
+}
+replace_one_after_the_other() {
+  local service
   for service in api-1 api-2; do
     compose up --detach --wait --no-build --no-deps --force-recreate "$service" || return 1
   done
-  wait "$load"
-  is 200 "$(sort --unique "$work/load")" && is 200 "$(wc -l <"$work/load")"
 }
+replace_both_at_once() { compose up --detach --wait --no-build --no-deps --force-recreate api-1 api-2; }
 stopping_one_is_survived() {
   local statuses
   compose stop --timeout 10 api-1 || return 1
@@ -299,6 +386,59 @@ stopping_one_is_survived() {
 }
 
 # ---- what goes wrong is seen
+# fails_to_come_up PART COMMAND..: an instance of a stack of its own, whose secrets COMMAND has spoiled, ends with code 2, says the same
+# one line each time it is started again, and `compose up --wait` fails.
+wrong() {
+  PALISADE_SECRETS=$work/wrong PALISADE_IMAGE=$image docker compose --project-name palisade-wrong --file "$example/compose.yaml" \
+    --file "$work/wrong.yaml" --ansi never --progress quiet "$@"
+}
+fails_to_come_up() {
+  local part=$1 status=0 code said
+  shift
+  rm -rf "$work/wrong"
+  cp -rp "$work/secrets" "$work/wrong"
+  nothing_spoilt
+  "$@" || return 1
+  wrong up --detach --wait --wait-timeout 60 --no-build --no-deps api-1 >"$work/out" 2>&1 && { echo "it came up"; status=1; }
+  # Until it is not started again.
+  [ "$status" -ne 0 ] || eventually 20 has_ended palisade-wrong-api-1-1 || { cat "$work/out"; status=1; }
+  code=$(docker inspect --format '{{.State.ExitCode}}' palisade-wrong-api-1-1)
+  said=$(docker logs palisade-wrong-api-1-1 2>&1 >/dev/null | sort --unique)
+  wrong down --timeout 1 >/dev/null 2>&1
+  [ "$status" -eq 0 ] && is 2 "$code" && is 1 "$(wc -l <<<"$said")" && contains "$part" "$said"
+}
+has_ended() { is exited "$(docker inspect --format '{{.State.Status}}' "$1")"; }
+empty_keys() { chmod u+w "$work/wrong/API_KEYS" && : >"$work/wrong/API_KEYS"; }
+unreadable_keys() { chmod 0600 "$work/wrong/API_KEYS"; }
+broken_digest() { chmod u+w "$work/wrong/API_KEYS" && echo '{"client": "sha256:0123"}' >"$work/wrong/API_KEYS"; }
+empty_hash_key() { chmod u+w "$work/wrong/redis_hash_key" && : >"$work/wrong/redis_hash_key"; }
+unreadable_store_password() { chmod 0600 "$work/wrong/redis_password"; }
+own_certificate() {
+  cat >"$work/wrong.yaml" <<'EOF'
+services:
+  api-1:
+    environment: {API__TLS__CERTIFICATE: /run/secrets/tls.crt, API__TLS__KEY: /run/secrets/tls.key}
+    secrets: [tls.crt, tls.key]
+EOF
+}
+unreadable_certificate() { own_certificate && chmod 0600 "$work/wrong/tls.crt"; }
+broken_certificate() { own_certificate && chmod u+w "$work/wrong/tls.crt" && echo broken >"$work/wrong/tls.crt"; }
+one_port_for_two() { echo 'services: {api-1: {environment: {API__ADMIN__LISTEN: "0.0.0.0:8080"}}}' >"$work/wrong.yaml"; }
+nothing_spoilt() { echo 'services: {}' >"$work/wrong.yaml"; }
+
+# An image by a digest that the registry does not know: nothing is started, and the line names it.
+wrong_image_digest_fails_visibly() {
+  local output status=0 image
+  image=$registry/base@$(wrong_digest)
+  rm -rf "$work/wrong"
+  cp -rp "$work/secrets" "$work/wrong"
+  # What is built here is not pulled.
+  echo 'services: {api-1: {build: !reset null}}' >"$work/wrong.yaml"
+  output=$(wrong up --detach --wait --wait-timeout 60 --no-build --no-deps api-1 2>&1) && { echo "it came up"; status=1; }
+  wrong down --timeout 1 >/dev/null 2>&1
+  [ "$status" -eq 0 ] && contains "$(wrong_digest)" "$output" && { grep --extended-regexp --quiet 'not found|manifest unknown' <<<"$output" || { echo "$output"; return 1; }; }
+}
+
 missing_secret_fails_visibly() {
   local other=$work/incomplete
   mkdir -p "$other"
@@ -333,10 +473,25 @@ broken_certificate_fails_visibly() {
 }
 
 probe_stack() {
+  no_settings
   # Before the stack itself has the addresses.
   PALISADE_SECRETS=$work/secrets "$example/secrets.sh"
   check misconfigured-missing-secret-fails-visibly missing_secret_fails_visibly
   check misconfigured-port-in-use-fails-visibly port_in_use_fails_visibly
+  check misconfigured-empty-secret-fails-visibly fails_to_come_up /run/secrets/API_KEYS empty_keys
+  check misconfigured-unreadable-secret-fails-visibly fails_to_come_up /run/secrets/API_KEYS unreadable_keys
+  check misconfigured-digest-of-a-key-fails-visibly fails_to_come_up sha256 broken_digest
+  check misconfigured-empty-hash-key-fails-visibly fails_to_come_up /run/secrets/redis_hash_key empty_hash_key
+  check misconfigured-unreadable-store-password-fails-visibly fails_to_come_up /run/secrets/redis_password unreadable_store_password
+  check misconfigured-own-certificate-unreadable-fails-visibly fails_to_come_up /run/secrets/tls.crt unreadable_certificate
+  check misconfigured-own-certificate-broken-fails-visibly fails_to_come_up /run/secrets/tls.crt broken_certificate
+  check misconfigured-own-port-in-use-fails-visibly fails_to_come_up 0.0.0.0:8080 one_port_for_two
+  check control-misconfigured refuses fails_to_come_up '' nothing_spoilt
+  if registry_up >/dev/null; then
+    check misconfigured-digest-of-the-image-fails-visibly wrong_image_digest_fails_visibly
+  else
+    skip misconfigured-digest-of-the-image-fails-visibly "docker-registry is missing, and only root can install it"
+  fi
   check stack-comes-up stack_up || return 0
   for service in nginx api-1 api-2 redis prometheus certificate; do
     check "stack-$service-is-hardened" is_hardened "$service"
@@ -395,9 +550,30 @@ probe_stack() {
   check store-refuses-a-wrong-password store_refuses_a_wrong_password
   check store-lets-the-healthcheck-only-ping store_lets_health_only_ping
   check store-lets-the-service-only-its-keys store_lets_the_service_only_its_keys
+  check store-grants-what-is-needed store_grants_what_is_needed
+  check store-password-is-rotated store_password_is_rotated
+
+  check shared-quota-is-set thirty_an_hour ''
+  check shared-limit-is-one-for-both-instances thirty_of_sixty_pass shared
+  check shared-ban-holds-on-both-instances ban_holds_on_both
+  check shared-ban-outlives-both-instances ban_outlives_both_instances
+  check shared-store-is-seen-up eventually 30 store_is_up_for 2
+  check shared-store-away-lets-nobody-wait store_goes_away
+  check shared-store-away-is-told each_tells limiter_store_failed
+  check shared-store-away-each-counts-its-half thirty_of_sixty_pass halves
+  check shared-store-away-is-an-alert eventually 60 alert_fires_for SharedStoreAway 2
+  check shared-store-comes-back store_comes_back
+  check shared-store-back-ends-the-alert eventually 60 alert_fires_for SharedStoreAway 0
+  check shared-limit-is-one-again thirty_of_sixty_pass again
+  # Each for itself, they let twice as much pass.
+  thirty_an_hour ', API__REDIS__URL: ' || true
+  check control-shared-limit refuses thirty_of_sixty_pass apart
+  no_settings
+  check shared-settings-are-put-back recreate_instances
 
   check stack-survives-the-stop-of-one-instance stopping_one_is_survived
-  check stack-rolling-restart-loses-no-request rolling_restart_loses_nothing
+  check stack-rolling-restart-loses-no-request answers_all 200 replace_one_after_the_other
+  check control-rolling-restart refuses answers_all 60 replace_both_at_once
 
   check misconfigured-certificate-fails-visibly broken_certificate_fails_visibly
   # Last, when everything has logged what it has to say.

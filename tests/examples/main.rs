@@ -12,6 +12,7 @@
 )]
 
 mod list;
+mod nginx;
 mod support;
 
 use futures_util::{SinkExt as _, StreamExt as _};

@@ -89,7 +89,7 @@ pub(crate) async fn try_all(name: &str, expected: &[u16]) -> Vec<String> {
     answers
 }
 
-async fn run(command: &str) -> String {
+pub(crate) async fn run(command: &str) -> String {
     let output = Command::new("sh")
         .args(["-c", command])
         .env("no_proxy", "127.0.0.1")

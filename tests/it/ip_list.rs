@@ -14,7 +14,7 @@ use palisade::{
     event::{SecurityEvent, SharedSink},
     https::{Https, HttpsLayer},
     ip_filter::{IpDenylist, IpFilterLayer},
-    ip_set::{HostBits, IpList, IpListFile, IpListWatcher, IpSet, Reload},
+    ip_set::{HostBits, IpList, IpListFile, IpListWatcher, Reload},
 };
 use tempfile::TempDir;
 use tower::Layer;
@@ -300,10 +300,8 @@ fn a_watcher_reloads_when_it_is_told_to() {
     assert!(events.recv().is_err());
 }
 
-/// Case F28: lists are swapped while requests come over HTTP, and each request is judged by one of them entirely.
 #[cfg(feature = "axum")]
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_list_is_swapped_under_load() {
+mod under_load {
     use std::{
         net::SocketAddr,
         sync::{
@@ -318,110 +316,113 @@ async fn a_list_is_swapped_under_load() {
     use hyper_util::rt::TokioIo;
     use tokio::net::{TcpListener, TcpStream};
 
+    use super::*;
+
     const CLIENTS: [&str; 2] = ["203.0.113.7", "198.51.100.7"];
     const CONNECTIONS: usize = 4;
     const REQUESTS: usize = 2_500;
 
-    // Lists that block one client each, among ten thousand neighbors of theirs, in turns.
-    let set = |client: &str| {
-        let mut text = (0..10_000_u32).fold(String::new(), |text, number| {
-            let [_, _, high, low] = number.to_be_bytes();
-            text + &format!("10.0.{high}.{low}\n")
-        });
-        text += client;
-        text.parse::<IpSet>().unwrap()
-    };
-    let sets = CLIENTS.map(set);
-    let list = IpList::new("blocked", sets[0].clone());
-    let first = list.generation();
-    let (refused, wrong) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-    let sink = {
-        let (refused, wrong) = (Arc::clone(&refused), Arc::clone(&wrong));
-        move |event: &SecurityEvent<'_>| {
-            let Some(generation) = event.generation() else {
-                return;
-            };
-            refused.fetch_add(1, Ordering::Relaxed);
-            // The generation that the event names is the one whose list blocks this client, and the entry is that list's.
-            let blocked = if (generation - first).is_multiple_of(2) {
-                0
-            } else {
-                1
-            };
-            let client = event.client().unwrap().to_string();
-            let rule = event.rule().unwrap().to_string();
-            if client != CLIENTS[blocked] || rule != format!("{client}/32") {
-                wrong.fetch_add(1, Ordering::Relaxed);
+    /// Sends requests of both clients in turns over one connection, and counts those that were let in and those that were refused.
+    async fn send_many(address: SocketAddr, connection: usize) -> [u64; 2] {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let (mut sender, connected) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .unwrap();
+        let connected = tokio::spawn(connected);
+        let mut statuses = [0_u64; 2];
+        for number in 0..REQUESTS {
+            let request = Request::get("/")
+                .header("host", "localhost")
+                .header("x-forwarded-for", CLIENTS[(connection + number) % 2])
+                .body(Body::empty())
+                .unwrap();
+            let response = sender.send_request(request).await.unwrap();
+            match response.status().as_u16() {
+                200 => statuses[0] += 1,
+                403 => statuses[1] += 1,
+                other => panic!("{other}"),
             }
+            response.into_body().collect().await.unwrap();
         }
-    };
-    let source = ClientIpSource::XForwardedFor("127.0.0.1".parse().unwrap());
-    let layer = SecurityLayer::builder(source)
-        .deny(IpDenylist::new(list.clone()))
-        .sink(sink)
-        .build();
-    let app = Router::new()
-        .route("/", get(|| async { "hello" }))
-        .layer(layer);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        let app = app.into_make_service_with_connect_info::<SocketAddr>();
-        axum::serve(listener, app).await
-    });
-
-    let done = Arc::new(AtomicBool::new(false));
-    let swapper = {
-        let (done, list) = (Arc::clone(&done), list.clone());
-        std::thread::spawn(move || {
-            for set in sets.iter().rev().cycle() {
-                if done.load(Ordering::Relaxed) {
-                    return;
-                }
-                list.replace(set.clone());
-            }
-        })
-    };
-    let load = (0..CONNECTIONS).map(|connection| {
-        tokio::spawn(async move {
-            let stream = TcpStream::connect(address).await.unwrap();
-            let (mut sender, connected) =
-                hyper::client::conn::http1::handshake(TokioIo::new(stream))
-                    .await
-                    .unwrap();
-            let connected = tokio::spawn(connected);
-            let mut statuses = [0_u64; 2];
-            for number in 0..REQUESTS {
-                let request = Request::get("/")
-                    .header("host", "localhost")
-                    .header("x-forwarded-for", CLIENTS[(connection + number) % 2])
-                    .body(Body::empty())
-                    .unwrap();
-                let response = sender.send_request(request).await.unwrap();
-                match response.status().as_u16() {
-                    200 => statuses[0] += 1,
-                    403 => statuses[1] += 1,
-                    other => panic!("{other}"),
-                }
-                response.into_body().collect().await.unwrap();
-            }
-            drop(sender);
-            connected.await.unwrap().unwrap();
-            statuses
-        })
-    });
-    let (mut admitted, mut denied) = (0, 0);
-    for task in load.collect::<Vec<_>>() {
-        let [ok, forbidden] = task.await.unwrap();
-        admitted += ok;
-        denied += forbidden;
+        drop(sender);
+        connected.await.unwrap().unwrap();
+        statuses
     }
-    done.store(true, Ordering::Relaxed);
-    swapper.join().unwrap();
-    assert_eq!(admitted + denied, (CONNECTIONS * REQUESTS) as u64);
-    assert_eq!(refused.load(Ordering::Relaxed), denied);
-    assert_eq!(wrong.load(Ordering::Relaxed), 0);
-    // Both lists were met, and many others between them.
-    assert!(0 < admitted && 0 < denied, "{admitted} {denied}");
-    assert!(10 < list.generation() - first);
+
+    /// Case F28: lists are swapped while requests come over HTTP, and each request is judged by one of them entirely.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_list_is_swapped_under_load() {
+        // Lists that block one client each, among ten thousand neighbors of theirs, in turns.
+        let set = |client: &str| {
+            let mut text = (0..10_000_u32).fold(String::new(), |text, number| {
+                let [_, _, high, low] = number.to_be_bytes();
+                text + &format!("10.0.{high}.{low}\n")
+            });
+            text += client;
+            text.parse::<palisade::ip_set::IpSet>().unwrap()
+        };
+        let sets = CLIENTS.map(set);
+        let list = IpList::new("blocked", sets[0].clone());
+        let first = list.generation();
+        let (refused, wrong) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let sink = {
+            let (refused, wrong) = (Arc::clone(&refused), Arc::clone(&wrong));
+            move |event: &SecurityEvent<'_>| {
+                let Some(generation) = event.generation() else {
+                    return;
+                };
+                refused.fetch_add(1, Ordering::Relaxed);
+                // The generation that the event names is the one whose list blocks this client, and the entry is that list's.
+                let blocked = usize::from(!(generation - first).is_multiple_of(2));
+                let client = event.client().unwrap().to_string();
+                let rule = event.rule().unwrap().to_string();
+                if client != CLIENTS[blocked] || rule != format!("{client}/32") {
+                    wrong.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        };
+        let source = ClientIpSource::XForwardedFor("127.0.0.1".parse().unwrap());
+        let layer = SecurityLayer::builder(source)
+            .deny(IpDenylist::new(list.clone()))
+            .sink(sink)
+            .build();
+        let app = Router::new()
+            .route("/", get(|| async { "hello" }))
+            .layer(layer);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let app = app.into_make_service_with_connect_info::<SocketAddr>();
+            axum::serve(listener, app).await
+        });
+
+        let done = Arc::new(AtomicBool::new(false));
+        let swapper = {
+            let (done, list) = (Arc::clone(&done), list.clone());
+            std::thread::spawn(move || {
+                for set in sets.iter().rev().cycle() {
+                    if done.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    list.replace(set.clone());
+                }
+            })
+        };
+        let load = (0..CONNECTIONS).map(|connection| tokio::spawn(send_many(address, connection)));
+        let (mut admitted, mut denied) = (0, 0);
+        // Collected first, so that all of them run at once.
+        for task in load.collect::<Vec<_>>() {
+            let [ok, forbidden] = task.await.unwrap();
+            admitted += ok;
+            denied += forbidden;
+        }
+        done.store(true, Ordering::Relaxed);
+        swapper.join().unwrap();
+        assert_eq!(admitted + denied, (CONNECTIONS * REQUESTS) as u64);
+        assert_eq!(refused.load(Ordering::Relaxed), denied);
+        assert_eq!(wrong.load(Ordering::Relaxed), 0);
+        // Both lists were met, and many others between them.
+        assert!(0 < admitted && 0 < denied, "{admitted} {denied}");
+        assert!(10 < list.generation() - first);
+    }
 }

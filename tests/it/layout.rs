@@ -9,6 +9,7 @@ use std::{
 /// The floor of each folder or file of `src`, as the crate's documentation draws it.
 const FLOORS: &[(&str, u32)] = &[
     ("clock", 1),
+    ("from_text", 1),
     ("metrics", 1),
     ("event", 2),
     ("ip_set", 3),
@@ -27,8 +28,10 @@ const FLOORS: &[(&str, u32)] = &[
     ("rate_limit", 8),
     ("response_headers", 8),
     ("security", 10),
+    ("config", 11),
     ("guide", 11),
-    ("lib", 11),
+    ("shared_store", 5),
+    ("lib", 12),
 ];
 
 /// The files of `src` without their ending, and the files each imports from.

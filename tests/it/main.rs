@@ -16,6 +16,17 @@ mod auto_traits;
 mod client_ip;
 #[cfg(any(feature = "axum", feature = "secrets"))]
 mod clients;
+#[cfg(all(
+    feature = "axum",
+    feature = "flood-control",
+    feature = "in-flight",
+    feature = "jail",
+    feature = "privacy",
+    feature = "rate-limit",
+    feature = "secrets",
+    feature = "serde"
+))]
+mod config;
 mod contract;
 mod docs;
 #[cfg(all(
@@ -25,6 +36,14 @@ mod docs;
     feature = "tracing-subscriber"
 ))]
 mod event;
+#[cfg(all(
+    feature = "axum",
+    feature = "in-flight",
+    feature = "jail",
+    feature = "rate-limit",
+    feature = "secrets"
+))]
+mod explain;
 #[cfg(all(feature = "axum", feature = "rate-limit"))]
 mod facade;
 #[cfg(unix)]

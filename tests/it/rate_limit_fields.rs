@@ -212,3 +212,96 @@ async fn the_body_names_what_was_violated() {
         serde_json::json!(["minute", "hour"])
     );
 }
+
+#[tokio::test]
+async fn redirects_say_nothing_of_limits_unless_asked_to() {
+    // H20.
+    let names = ["ratelimit-policy", "ratelimit", "x-ratelimit-limit"];
+    let fields = |it: RateLimitBuilder| {
+        it.standard_fields(StandardFields::Draft11)
+            .legacy_fields(LegacyReset::Delta)
+    };
+    let silent = bench(Quota::per_minute(5), fields);
+    for status in [301, 302, 304, 308] {
+        let response = silent.call(from(A).answered(status)).await;
+        assert_eq!(found(&response, &names), ["", "", ""], "{status}");
+    }
+    // H21 is so by construction: nothing here writes trailers.
+    let response = silent.call(from(A).answered(201)).await;
+    assert_eq!(found(&response, &names[2..]), ["5"]);
+
+    let telling = bench(Quota::per_minute(5), |it| fields(it).fields_on_redirects());
+    let response = telling.call(from(A).answered(302)).await;
+    assert_eq!(
+        found(&response, &names),
+        [
+            r#""5-per-minute";q=5;w=60"#,
+            r#""5-per-minute";r=4;t=12"#,
+            "5"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn scripts_of_other_origins_may_be_let_read_the_fields() {
+    // H37.
+    let name = ["access-control-expose-headers"];
+    let silent = bench(Quota::per_minute(1), |it| {
+        it.standard_fields(StandardFields::Draft11)
+    });
+    assert_eq!(found(&silent.call(from(A)).await, &name), [""]);
+
+    let exposed = bench(Quota::per_minute(1), |it| {
+        it.standard_fields(StandardFields::Draft11).exposed_fields()
+    });
+    for status in [200, 429] {
+        let response = exposed.call(from(A)).await;
+        assert_eq!(response.status(), status);
+        let names = &found(&response, &name)[0];
+        for field in ["RateLimit", "RateLimit-Policy", "Retry-After"] {
+            assert!(names.split(", ").any(|it| it == field), "{names}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_partition_key_tells_apart_what_is_counted_apart() {
+    // H42, and D11: a Byte Sequence that leaks nothing.
+    let quotas = QuotaSet::new([
+        Quota::per_minute(9)
+            .try_with_name(r#"a, b;pk=:AA==:","c\"#)
+            .unwrap(),
+        Quota::per_hour(99).with_name("hour"),
+    ])
+    .unwrap();
+    let set = |it: RateLimitBuilder| it.standard_fields(StandardFields::Draft11).partition_key();
+    let bench_one = bench(quotas.clone(), set);
+    let other_process = bench(quotas, set);
+    let keys = async |bench: &Bench<RateLimit>, client: &str| {
+        let response = bench.call(from(client)).await;
+        let mut keys = Vec::new();
+        for (field, members) in [("ratelimit-policy", 2), ("ratelimit", 1)] {
+            let value = response.headers()[field].as_bytes();
+            let list: sfv::List = sfv::Parser::new(value).parse().unwrap();
+            assert_eq!(list.len(), members);
+            for member in &list {
+                let sfv::ListEntry::Item(item) = member else {
+                    panic!("{member:?}");
+                };
+                assert_eq!(item.params.len(), 3);
+                let key = item.params.get("pk").unwrap().as_byte_sequence();
+                keys.push(key.unwrap().to_vec());
+            }
+        }
+        keys.dedup();
+        let [key] = keys.as_slice() else {
+            panic!("{keys:?}");
+        };
+        assert_eq!(key.len(), 8);
+        key.clone()
+    };
+    let key = keys(&bench_one, A).await;
+    assert_eq!(keys(&bench_one, A).await, key);
+    assert_ne!(keys(&bench_one, "198.51.100.1").await, key);
+    assert_ne!(keys(&other_process, A).await, key);
+}

@@ -52,7 +52,7 @@ impl Call {
         self
     }
 
-    fn answered(mut self, status: u16) -> Self {
+    pub(crate) fn answered(mut self, status: u16) -> Self {
         self.answer = StatusCode::from_u16(status).unwrap();
         self
     }

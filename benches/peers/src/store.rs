@@ -44,7 +44,7 @@ fn ratios(check: impl Fn() + Sync) -> f64 {
             rate(2, &check) / one
         })
         .collect();
-    crate::median(&mut ratios)
+    palisade_bench_peers::median(&mut ratios)
 }
 
 fn rate(threads: u32, check: &(impl Fn() + Sync)) -> f64 {

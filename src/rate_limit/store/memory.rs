@@ -103,26 +103,52 @@ impl Table {
         self.width
     }
 
-    /// Charges the cost where that takes no more than one look: the key has a place, there is one quota, and it conforms. Else nothing has
-    /// happened, and [`charge`](Self::charge) decides. It saves a third of the instructions of the common case.
+    /// Does what [`charge`](Self::charge) does where that takes one look: the key has a place, and no arrival time is out of bounds. Else
+    /// nothing has happened, and `finish` is given back. It saves a third of the instructions of the common case.
     #[inline]
-    pub(crate) fn charge_simply(&self, key: KeyHash, cost: NonZeroU32, now: u64) -> bool {
+    pub(crate) fn charge_simply<R, F>(
+        &self,
+        key: KeyHash,
+        cost: NonZeroU32,
+        now: u64,
+        finish: F,
+    ) -> Result<R, F>
+    where
+        F: FnOnce(Found<'_>) -> R,
+    {
         let mut rows = self.shard(key).lock();
         let Rows { quotas, places, .. } = &mut *rows;
-        let ([metered], Some(place)) = (quotas.metered(), places.find(key)) else {
-            return false;
+        let Some(place) = places.find(key) else {
+            return Err(finish);
         };
-        let Some(cell) = places.cells_mut(place).first_mut() else {
-            return false;
-        };
-        let arrival = metered.meter.clamp(*cell, now);
-        match metered.meter.charge(arrival, cost, now) {
-            Some(arrival) => {
-                *cell = arrival;
-                true
+        let cells = places.cells_mut(place);
+        let (mut before, mut after) = (Arrivals::NONE, Arrivals::NONE);
+        let mut charged = true;
+        let arrivals = before.0.iter_mut().zip(&mut after.0);
+        for ((cell, metered), (before, after)) in cells.iter().zip(quotas.metered()).zip(arrivals) {
+            let meter = &metered.meter;
+            if meter.clamp(*cell, now) != *cell {
+                return Err(finish);
             }
-            None => false,
+            *before = *cell;
+            match meter.charge(*cell, cost, now) {
+                Some(arrival) => *after = arrival,
+                None => charged = false,
+            }
         }
+        if charged {
+            for (cell, after) in cells.iter_mut().zip(after.0) {
+                *cell = after;
+            }
+        }
+        Ok(finish(Found {
+            quotas,
+            before: &before,
+            after: if charged { &after } else { &before },
+            cost: cost.get(),
+            charged,
+            place: Place::Own,
+        }))
     }
 
     /// Charges the cost to all quotas of a key, or to none. `quotas` stand in for those of the table.
@@ -174,6 +200,35 @@ impl Table {
             after: after.as_ref().unwrap_or(&before),
             cost,
             charged: after.is_some(),
+            place: match seat {
+                Seat::None => Place::Overflow,
+                Seat::New(_) | Seat::Old(_) => Place::Own,
+            },
+        })
+    }
+
+    /// Answers what [`charge`](Self::charge) would, and writes nothing.
+    pub(crate) fn peek<R>(
+        &self,
+        key: KeyHash,
+        cost: u32,
+        now: u64,
+        quotas: Option<&QuotaSet>,
+        finish: impl FnOnce(Found<'_>) -> R,
+    ) -> R {
+        let rows = self.shard(key).lock();
+        let quotas = quotas.unwrap_or(&rows.quotas);
+        let seat = rows.places.seat(key, now);
+        let (before, _) = Arrivals::read(&rows.places, seat, &rows.overflow, quotas, now);
+        let conforms = |(metered, arrival): (&Metered, u64)| {
+            cost == 0 || metered.meter.wait(arrival, cost, now) == Some(0)
+        };
+        finish(Found {
+            quotas,
+            before: &before,
+            after: &before,
+            cost,
+            charged: quotas.metered().len() <= self.width && before.iter(quotas).all(conforms),
             place: match seat {
                 Seat::None => Place::Overflow,
                 Seat::New(_) | Seat::Old(_) => Place::Own,
@@ -279,6 +334,7 @@ impl Table {
         clippy::indexing_slicing,
         reason = "there is at least one shard, and a power of two of them"
     )]
+    #[inline]
     fn shard(&self, key: KeyHash) -> &Lock<Rows> {
         &self.shards[key.shard_bits() & (self.shards.len() - 1)].0
     }
@@ -383,8 +439,12 @@ mod tests {
     use crate::rate_limit::quota::Quota;
 
     fn table() -> Table {
-        let quotas = QuotaSet::from(Quota::per_second(10).with_burst(4));
-        Table::new(4, 1, &quotas)
+        let quotas = [
+            Quota::per_second(10).with_burst(4),
+            Quota::per_minute(60).with_burst(9),
+        ];
+        let quotas = QuotaSet::new(quotas).unwrap();
+        Table::new(4, 2, &quotas)
     }
 
     fn general(table: &Table, key: u64, cost: u32, now: u64) -> bool {
@@ -409,11 +469,12 @@ mod tests {
             let cost = u32::try_from((random >> 10) % 6).unwrap();
             let expected = general(&long, key, cost, now);
             let found = match NonZeroU32::new(cost) {
-                Some(some) if short.charge_simply(KeyHash::new(key), some, now) => {
-                    simple += 1;
-                    true
+                Some(some) => {
+                    let found = short.charge_simply(KeyHash::new(key), some, now, |it| it.charged);
+                    simple += u32::from(found.is_ok());
+                    found.unwrap_or_else(|_| general(&short, key, cost, now))
                 }
-                _ => general(&short, key, cost, now),
+                None => general(&short, key, cost, now),
             };
             assert_eq!(found, expected);
         }

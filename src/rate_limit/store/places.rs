@@ -3,13 +3,18 @@
 use crate::rate_limit::set::MAX_QUOTAS;
 
 /// The keyed hash of a key: all that is ever kept of it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct KeyHash(u64);
 
 impl KeyHash {
     pub(crate) fn new(hash: u64) -> Self {
         // The one value that marks an empty place.
         Self(if hash == EMPTY { 0 } else { hash })
+    }
+
+    #[cfg(feature = "redis")]
+    pub(crate) fn get(self) -> u64 {
+        self.0
     }
 
     pub(crate) fn shard_bits(self) -> usize {
@@ -64,10 +69,11 @@ impl Places {
         self.taken
     }
 
+    #[inline]
     pub(crate) fn find(&self, key: KeyHash) -> Option<At> {
-        let (first, second) = self.buckets_of(key);
-        self.find_in(first, key)
-            .or_else(|| self.find_in(second, key))
+        let first = self.first_bucket_of(key);
+        self.find_in(first * self.stride(), key)
+            .or_else(|| self.find_in(self.second_bucket_of(key, first) * self.stride(), key))
     }
 
     pub(crate) fn seat(&self, key: KeyHash, now: u64) -> Seat {
@@ -123,15 +129,24 @@ impl Places {
 
     /// Returns the first words of the two buckets a key may be in.
     fn buckets_of(&self, key: KeyHash) -> (usize, usize) {
-        let first = self.reduce(key.0 & 0xffff_ffff);
+        let first = self.first_bucket_of(key);
+        let second = self.second_bucket_of(key, first);
+        let stride = self.stride();
+        (first * stride, second * stride)
+    }
+
+    #[inline]
+    fn first_bucket_of(&self, key: KeyHash) -> usize {
+        self.reduce(key.0 & 0xffff_ffff)
+    }
+
+    fn second_bucket_of(&self, key: KeyHash, first: usize) -> usize {
         let second = self.reduce(key.0.wrapping_mul(MIX) >> 32);
-        let second = match (first == second, first + 1 == self.buckets) {
+        match (first == second, first + 1 == self.buckets) {
             (false, _) => second,
             (true, false) => first + 1,
             (true, true) => 0,
-        };
-        let stride = self.stride();
-        (first * stride, second * stride)
+        }
     }
 
     /// Maps 32 bits evenly to the buckets.
@@ -143,6 +158,7 @@ impl Places {
         BUCKET * (1 + self.width)
     }
 
+    #[inline]
     fn find_in(&self, bucket: usize, key: KeyHash) -> Option<At> {
         let tags: &[u64; BUCKET] = self.words.get(bucket..)?.first_chunk()?;
         let place = tags.iter().position(|tag| *tag == key.0)?;

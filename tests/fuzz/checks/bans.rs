@@ -34,8 +34,8 @@ pub(crate) fn check(data: &[u8]) {
         let (jail, failed) = start(&path);
         if failed {
             assert!(jail.bans().is_empty());
-            // It is set aside, so that the next save does not write over it.
-            let aside = path.with_file_name("bans.corrupt");
+            // It is kept, where no save writes over it.
+            let aside = path.with_extension("corrupt");
             assert_eq!(fs::read(aside).expect("a file"), data);
         } else {
             assert!(data.starts_with(b"palisade-bans 1\n") && data.ends_with(b"\n"));

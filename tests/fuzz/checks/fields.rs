@@ -79,7 +79,7 @@ fn fields(quotas: &QuotaSet, status: StatusCode, headers: &HeaderMap) {
         items.collect()
     };
     let number = |params: &sfv::Parameters, key: &str| {
-        let number = params.get(key).and_then(|it| it.as_integer());
+        let number = params.get(key).and_then(sfv::BareItem::as_integer);
         u64::try_from(i64::from(number.expect("a number"))).expect("not negative")
     };
 

@@ -24,7 +24,7 @@ pub(crate) fn check(data: &[u8]) {
         assert_eq!(addr, addr.to_canonical());
         assert!(!addr.is_unspecified());
     }
-    let proxied = lines().chain([&b"for=203.0.113.7;host=\"a,for=6.6.6.6\", for=10.0.0.2"[..]]);
-    let client = source.resolve_from(peer, &parts(proxied)).client();
+    let with_proxy = lines().chain([&b"for=203.0.113.7;host=\"a,for=6.6.6.6\", for=10.0.0.2"[..]]);
+    let client = source.resolve_from(peer, &parts(with_proxy)).client();
     assert_eq!(client, ClientIp::Known([203, 0, 113, 7].into()));
 }

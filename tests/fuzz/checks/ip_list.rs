@@ -11,7 +11,8 @@ pub(crate) fn check(data: &[u8]) {
     assert!(!entries.is_empty());
     let mut text = String::new();
     for net in &entries {
-        text += &format!("{net}\n");
+        text.push_str(&net.to_string());
+        text.push('\n');
         for end in [net.network(), net.broadcast()] {
             // An IPv6 network like `::/80` has IPv4-mapped addresses in it, which are IPv4 and not covered.
             let mapped = net.addr().is_ipv6() && end.to_canonical().is_ipv4();

@@ -13,8 +13,8 @@ fn parts<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Parts {
     parts
 }
 
-fn peer(last: u8) -> Option<PeerAddr> {
-    Some(PeerAddr::Tcp(([10, 0, 0, last], 80).into()))
+fn peer(last: u8) -> PeerAddr {
+    PeerAddr::Tcp(([10, 0, 0, last], 80).into())
 }
 
 pub(crate) fn check(data: &[u8]) {
@@ -25,7 +25,7 @@ pub(crate) fn check(data: &[u8]) {
         ClientIpSource::XForwardedFor(TrustedProxies::hops(2).expect("not zero")),
         ClientIpSource::Header(NAME, proxies.clone()),
     ] {
-        let client = source.resolve_from(peer(1), &parts(lines())).client();
+        let client = source.resolve_from(Some(peer(1)), &parts(lines())).client();
         if let Some(addr) = client.addr() {
             assert_eq!(addr, addr.to_canonical());
             assert!(!addr.is_unspecified());
@@ -34,10 +34,12 @@ pub(crate) fn check(data: &[u8]) {
     }
 
     let source = ClientIpSource::XForwardedFor(proxies);
-    let untrusted = source.resolve_from(peer(99), &parts(lines()));
+    let untrusted = source.resolve_from(Some(peer(99)), &parts(lines()));
     assert_eq!(untrusted.client(), ClientIp::Known([10, 0, 0, 99].into()));
 
-    let proxied = lines().chain([&b"203.0.113.7, 10.0.0.2"[..]]);
-    let client = source.resolve_from(peer(1), &parts(proxied)).client();
+    let with_proxy = lines().chain([&b"203.0.113.7, 10.0.0.2"[..]]);
+    let client = source
+        .resolve_from(Some(peer(1)), &parts(with_proxy))
+        .client();
     assert_eq!(client, ClientIp::Known([203, 0, 113, 7].into()));
 }

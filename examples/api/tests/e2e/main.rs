@@ -11,6 +11,7 @@
 mod admin;
 mod browser;
 mod chaos;
+mod config;
 mod misconfiguration;
 mod nginx;
 mod protection;

@@ -261,7 +261,7 @@ async fn plain_text_is_refused_behind_nginx() {
     }
     assert_eq!(site.ask_past_nginx(whoami()).await.status(), 403);
     let event = site.api.line_with("https_required").await;
-    assert_eq!(event["target"], "palisade::security");
+    assert_eq!(event["log"]["logger"], "palisade::security");
 
     check_client(&site.ask_secure(whoami()).await);
     // RFC 6797, section 8.1.1: HSTS is for names.

@@ -101,7 +101,7 @@ async fn lists_are_reloaded_and_a_bad_file_keeps_the_old_one() {
     signal(&api, "HUP").await;
     // The reload is done when its event is out; the old list must hold after that.
     let line = api.line_with("ip_list_reload_failed").await;
-    assert_eq!(line["target"], "palisade::security");
+    assert_eq!(line["log"]["logger"], "palisade::security");
     assert_eq!(api.get("/notes").await.status(), 403);
 }
 

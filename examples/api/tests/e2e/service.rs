@@ -76,19 +76,37 @@ async fn a_client_over_its_quota_waits_and_is_let_in_again() {
     api.terminate().await;
     let (code, stdout, _) = api.end().await;
     assert_eq!(code, Some(0));
-    let events: Vec<Value> = stdout
+    let lines: Vec<Value> = stdout
         .lines()
         .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}")))
-        .filter(|line: &Value| line["target"] == "palisade::security")
+        .collect();
+    for line in &lines {
+        assert!(line["@timestamp"].is_string(), "{line}");
+        assert_eq!(
+            line.get("service.name").or(line.pointer("/service/name")),
+            Some(&Value::from("palisade-example-api")),
+            "{line}"
+        );
+        assert!(line["message"].is_string(), "{line}");
+    }
+    // What is no event of ours is in the same schema.
+    assert!(
+        lines
+            .iter()
+            .any(|line| line["log.level"] == "info" && line["ecs.version"] == "9.0.0")
+    );
+    let events: Vec<&Value> = lines
+        .iter()
+        .filter(|line| line["log"]["logger"] == "palisade::security")
         .collect();
     let [event] = &events[..] else {
         panic!("one refusal, but {events:?}");
     };
-    assert_eq!(event["event.action"], "rate_limit_exceeded");
-    assert_eq!(event["client.ip"], "127.0.0.1");
-    assert_eq!(event["url.path"], "/notes");
-    assert_eq!(event["http.response.status_code"], 429);
-    assert_eq!(event["labels.enforced"], true);
+    assert_eq!(event["event"]["action"], "rate_limit_exceeded");
+    assert_eq!(event["client"]["ip"], "127.0.0.1");
+    assert_eq!(event["url"]["path"], "/notes");
+    assert_eq!(event["http"]["response"]["status_code"], 429);
+    assert_eq!(event["labels"]["enforced"], true);
 }
 
 #[tokio::test]

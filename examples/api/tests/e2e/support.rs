@@ -92,7 +92,14 @@ pub(crate) struct Api {
 impl Api {
     /// Starts the example on a free port.
     pub(crate) async fn start(environment: &[(&str, &str)]) -> Self {
-        Self::start_by(command(), environment).await
+        Self::start_with(&[], environment).await
+    }
+
+    /// Starts the example on a free port, with arguments.
+    pub(crate) async fn start_with(args: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut command = command();
+        command.args(args);
+        Self::start_by(command, environment).await
     }
 
     /// Starts the example by a command that ends in it.

@@ -1,0 +1,165 @@
+//! What is asked of the store, and what it answers.
+
+use std::sync::Arc;
+
+use redis::{Cmd, Value};
+
+use crate::{
+    rate_limit::{
+        set::{MAX_QUOTAS, QuotaSet},
+        store::memory::Arrivals,
+    },
+    shared_store::{failure::Cause, script::Script},
+};
+
+/// Under what a client is known to the store: 128 bits of a keyed hash.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) struct WideKey(pub(crate) u128);
+
+/// What the script does.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Operation {
+    /// Charges the units to all quotas, or to none.
+    Charge,
+    /// Charges what is left, up to the units.
+    ChargeUpTo,
+    /// Charges what has been spent already.
+    Force,
+    /// Gives units of a charge back.
+    GiveBack,
+    /// Gives units back, whoever charged them.
+    Refund,
+}
+
+impl Operation {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Charge => "charge",
+            Self::ChargeUpTo => "most",
+            Self::Force => "force",
+            Self::GiveBack => "give",
+            Self::Refund => "refund",
+        }
+    }
+}
+
+/// The names of the keys of one limit.
+#[derive(Clone, Debug)]
+pub(crate) struct KeyNames {
+    prefix: String,
+    limit: Arc<str>,
+}
+
+/// What the store has decided. Times are nanoseconds since 1970 by the clock of the store.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Decided {
+    pub(crate) admitted: bool,
+    pub(crate) now: u64,
+    pub(crate) units: u32,
+    pub(crate) before: Arrivals,
+}
+
+impl KeyNames {
+    pub(crate) fn new(prefix: &str, limit: Arc<str>) -> Self {
+        Self {
+            prefix: prefix.into(),
+            limit,
+        }
+    }
+
+    /// Returns the name of the key of the quota at a position.
+    fn name(&self, key: WideKey, position: usize) -> String {
+        let Self { prefix, limit } = self;
+        // The braces hold the hash alone: all quotas of a client are on one node of a cluster, and no client can choose on which.
+        format!("{prefix}:{{{:032x}}}:{limit}:{position}", key.0)
+    }
+
+    /// Returns the names of all keys that a client may have.
+    fn names(&self, key: WideKey, count: usize) -> impl Iterator<Item = String> + '_ {
+        (0..count).map(move |position| self.name(key, position))
+    }
+
+    /// Returns the call that asks this of the store.
+    pub(crate) fn call(
+        &self,
+        script: &Script,
+        key: WideKey,
+        operation: Operation,
+        units: u32,
+        quotas: &QuotaSet,
+        charged_until: &Arrivals,
+    ) -> Cmd {
+        let metered = quotas.metered();
+        let mut call = script.call(metered.len());
+        for name in self.names(key, metered.len()) {
+            call.arg(name);
+        }
+        call.arg(operation.as_str()).arg(units);
+        for (metered, until) in metered.iter().zip(charged_until.0) {
+            let meter = &metered.meter;
+            call.arg(meter.interval / MICROSECOND)
+                .arg(meter.full / MICROSECOND)
+                .arg(meter.overdraft / MICROSECOND)
+                .arg(until / MICROSECOND);
+        }
+        call
+    }
+
+    /// Returns the call that forgets all quotas of a client.
+    pub(crate) fn forget(&self, script: &Script, key: WideKey) -> Cmd {
+        let mut call = script.call(MAX_QUOTAS);
+        for name in self.names(key, MAX_QUOTAS) {
+            call.arg(name);
+        }
+        call
+    }
+}
+
+impl Decided {
+    /// Reads the answer of the script.
+    pub(crate) fn read(value: &Value, quotas: &QuotaSet) -> Result<Self, Cause> {
+        let Value::Array(values) = value else {
+            return Err(Cause::Reply);
+        };
+        let mut numbers = values.iter().map(|value| match value {
+            Value::Int(number) => u64::try_from(*number).map_err(|_| Cause::Reply),
+            _ => Err(Cause::Reply),
+        });
+        let mut next = || numbers.next().unwrap_or(Err(Cause::Reply));
+        let admitted = next()? == 1;
+        let now = nanos(next()?)?;
+        let units = u32::try_from(next()?).map_err(|_| Cause::Reply)?;
+        let mut before = Arrivals::NONE;
+        for (arrival, _) in before.0.iter_mut().zip(quotas.metered()) {
+            *arrival = nanos(next()?)?;
+        }
+        Ok(Self {
+            admitted,
+            now,
+            units,
+            before,
+        })
+    }
+
+    /// Returns the arrival times that the charge has led to.
+    pub(crate) fn after(&self, quotas: &QuotaSet) -> Arrivals {
+        let mut after = self.before;
+        if self.admitted {
+            for (arrival, metered) in after.0.iter_mut().zip(quotas.metered()) {
+                let weight = metered.meter.interval.saturating_mul(self.units.into());
+                *arrival = arrival.saturating_add(weight);
+            }
+        }
+        after
+    }
+}
+
+fn nanos(micros: u64) -> Result<u64, Cause> {
+    micros.checked_mul(MICROSECOND).ok_or(Cause::Reply)
+}
+
+const MICROSECOND: u64 = 1000;
+/// The script that decides.
+pub(crate) const DECIDE: &str = include_str!("gcra.lua");
+/// The script that forgets.
+pub(crate) const FORGET: &str = "return redis.call('DEL', unpack(KEYS))";

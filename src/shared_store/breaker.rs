@@ -1,0 +1,118 @@
+//! The circuit breaker: whether the store is asked at all.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use crate::{
+    event::{
+        model::{Action, SecurityEvent},
+        sink::{EventSink as _, SharedSink},
+    },
+    metrics::counter::Counter,
+    shared_store::failure::Cause,
+};
+
+/// So many decisions in a row without an answer open the breaker.
+const PATIENCE: u32 = 5;
+
+/// Whether the store is asked at all. Open, it is not: nobody waits for a store that is known to be away, and one probe at a time finds out when
+/// it is back.
+pub(crate) struct Breaker {
+    open: AtomicBool,
+    in_a_row: AtomicU32,
+    failures: Vec<(Cause, Counter)>,
+    sink: SharedSink,
+    name: String,
+}
+
+impl Breaker {
+    pub(crate) fn new(sink: SharedSink, name: String) -> Self {
+        let breaker = Self {
+            open: AtomicBool::new(false),
+            in_a_row: AtomicU32::new(0),
+            failures: Cause::ALL
+                .into_iter()
+                .map(|cause| {
+                    let labels = [(crate::metrics::names::LABEL_ERROR, cause.label())];
+                    let counter =
+                        Counter::new(crate::metrics::names::STORE_FAILURES_TOTAL, &labels);
+                    (cause, counter)
+                })
+                .collect(),
+            sink,
+            name,
+        };
+        breaker.tell_gauge(true);
+        breaker
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn succeed(&self) {
+        if self.in_a_row.load(Ordering::Relaxed) != 0 {
+            self.in_a_row.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes note that a decision was not made; returns whether that has opened the breaker, for which whoever is told must see to the probes.
+    #[must_use]
+    pub(crate) fn fail(&self, cause: Cause) -> bool {
+        if let Some((_, counter)) = self.failures.iter().find(|(it, _)| *it == cause) {
+            counter.increment();
+        }
+        if matches!(cause, Cause::Away | Cause::Busy | Cause::NoRuntime) {
+            return false;
+        }
+        let in_a_row = self
+            .in_a_row
+            .fetch_add(1, Ordering::Relaxed)
+            .saturating_add(1);
+        if !cause.is_certain() && in_a_row < PATIENCE {
+            return false;
+        }
+        if self.open.swap(true, Ordering::Relaxed) {
+            return false;
+        }
+        self.tell_gauge(false);
+        self.sink.record(
+            &SecurityEvent::new(Action::LimiterStoreFailed, cause.as_str())
+                .with_policy(&*self.name),
+        );
+        true
+    }
+
+    /// Takes note that a probe was answered.
+    pub(crate) fn close(&self) {
+        self.in_a_row.store(0, Ordering::Relaxed);
+        if self.open.swap(false, Ordering::Relaxed) {
+            self.tell_gauge(true);
+            self.sink.record(
+                &SecurityEvent::new(Action::LimiterStoreRecovered, "shared store answers again")
+                    .with_policy(&*self.name),
+            );
+        }
+    }
+
+    /// Returns how many decisions the store has not made.
+    pub(crate) fn failures(&self) -> u64 {
+        self.failures.iter().map(|(_, it)| it.value()).sum()
+    }
+
+    #[cfg_attr(
+        not(feature = "metrics"),
+        expect(
+            unused_variables,
+            clippy::unused_self,
+            reason = "only a recorder is told"
+        )
+    )]
+    fn tell_gauge(&self, up: bool) {
+        #[cfg(feature = "metrics")]
+        crate::metrics::counter::set_gauge(
+            crate::metrics::names::STORE_UP,
+            &[(crate::metrics::names::LABEL_POLICY, &self.name)],
+            if up { 1.0 } else { 0.0 },
+        );
+    }
+}

@@ -1,0 +1,257 @@
+//! The builder of the store.
+
+use std::{error::Error, fmt, num::NonZeroU32, time::Duration};
+
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::{
+    event::sink::{EventSink, SharedSink},
+    secret::rotating::RotatingSecret,
+    shared_store::{
+        breaker::Breaker,
+        hash::HashKey,
+        settings::{Password, Settings, Topology},
+        store::RedisStore,
+    },
+};
+
+/// Builds a [`RedisStore`]. Defaults are written at the setters.
+#[must_use]
+pub struct RedisStoreBuilder {
+    addresses: Vec<String>,
+    topology: Topology,
+    hash_key: SecretString,
+    username: Option<String>,
+    password: Option<Password>,
+    prefix: String,
+    deadline: Duration,
+    max_in_flight: usize,
+    instances: u32,
+    sink: Option<SharedSink>,
+}
+
+impl RedisStore {
+    /// Starts from the address of the store and the secret that all instances share, under which clients are known to the store.
+    ///
+    /// The address is a URL, as `redis://redis:6379`, `redis://redis:6379/2` with the number of a database, or `unix:///run/redis.sock`. User and password
+    /// do not belong in it: an address is configuration, and is shown.
+    ///
+    /// The secret is 16 bytes or more and random, as `openssl rand -hex 32` makes it. With another one, all clients are new.
+    pub fn builder(address: impl Into<String>, hash_key: SecretString) -> RedisStoreBuilder {
+        RedisStoreBuilder {
+            addresses: vec![address.into()],
+            topology: Topology::Single,
+            hash_key,
+            username: None,
+            password: None,
+            prefix: "palisade".into(),
+            deadline: Duration::from_millis(50),
+            max_in_flight: 1024,
+            instances: 2,
+            sink: None,
+        }
+    }
+}
+
+impl RedisStoreBuilder {
+    /// Says that the address is a node of a cluster, as are these: any one that can be reached tells of the others.
+    pub fn cluster<A: Into<String>>(mut self, others: impl IntoIterator<Item = A>) -> Self {
+        self.addresses.extend(others.into_iter().map(Into::into));
+        self.topology = Topology::Cluster;
+        self
+    }
+
+    /// Says that the address is a sentinel, as are these, which know where the master of that name is.
+    ///
+    /// User, password and TLS are those of the master; sentinels are asked without.
+    pub fn sentinel<A: Into<String>>(
+        mut self,
+        master: impl Into<String>,
+        others: impl IntoIterator<Item = A>,
+    ) -> Self {
+        self.addresses.extend(others.into_iter().map(Into::into));
+        self.topology = Topology::Sentinel(master.into());
+        self
+    }
+
+    /// Sets the user of the store's ACL. The default is the store's default user.
+    pub fn username(mut self, username: impl Into<String>) -> Self {
+        self.username = Some(username.into());
+        self
+    }
+
+    /// Sets the password. The default is none.
+    pub fn password(mut self, password: SecretString) -> Self {
+        self.password = Some(Password::Fixed(password));
+        self
+    }
+
+    /// Sets a password that may be replaced: new connections use the one of their time.
+    pub fn rotating_password(mut self, password: RotatingSecret) -> Self {
+        self.password = Some(Password::Rotating(password));
+        self
+    }
+
+    /// Sets what the name of every key and channel in the store begins with. The default is `palisade`.
+    ///
+    /// Services that share a store but no quotas must differ in it.
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// Sets how long a decision may take; what takes longer is decided as
+    /// [`OnStoreFailure`](crate::shared_store::OnStoreFailure) says. The default is 50 ms.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// Sets how many decisions may be under way at a time; the store counts as away for those beyond. The default is 1024.
+    pub fn max_in_flight(mut self, max: usize) -> Self {
+        self.max_in_flight = max;
+        self
+    }
+
+    /// Sets how many instances there are, by which quotas are divided while the store is away. The default is 2.
+    ///
+    /// Too low a number lets more pass in that time, too high a number less.
+    pub fn expected_instances(mut self, instances: u32) -> Self {
+        self.instances = instances;
+        self
+    }
+
+    /// Sets who is told that the store is away and back. The default is [`SharedSink::default`].
+    pub fn sink(mut self, sink: impl EventSink) -> Self {
+        self.sink = Some(SharedSink::new(sink));
+        self
+    }
+
+    /// Makes the store. Nothing is connected yet: that happens with the first decision, and a store that is away then is no error.
+    ///
+    /// # Errors
+    ///
+    /// Refuses an address that does not parse or holds a user or password, a hash key shorter than 16 bytes, a prefix that is not 1 to 32 letters,
+    /// digits, `-`, `_`, `.` and `:`, a deadline outside of 1 ms to 10 s, a maximum or a number of instances of zero.
+    pub fn build(self) -> Result<RedisStore, RedisStoreError> {
+        if self.hash_key.expose_secret().len() < MIN_HASH_KEY {
+            return Err(RedisStoreError(Kind::HashKey));
+        }
+        let is_letter = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
+        if !(1..=32).contains(&self.prefix.len()) || !self.prefix.chars().all(is_letter) {
+            return Err(RedisStoreError(Kind::Prefix));
+        }
+        if !(MIN_DEADLINE..=MAX_DEADLINE).contains(&self.deadline) {
+            return Err(RedisStoreError(Kind::Deadline));
+        }
+        if !(1..=MAX_IN_FLIGHT).contains(&self.max_in_flight) {
+            return Err(RedisStoreError(Kind::InFlight));
+        }
+        let instances = NonZeroU32::new(self.instances).ok_or(RedisStoreError(Kind::Instances))?;
+        let addresses: Vec<_> = self
+            .addresses
+            .iter()
+            .map(|address| parse(address))
+            .collect::<Result<_, _>>()?;
+        let name = self.prefix.clone();
+        let settings = Settings {
+            addresses,
+            topology: self.topology,
+            username: self.username,
+            password: self.password,
+            hash_key: HashKey::new(&self.hash_key),
+            prefix: self.prefix,
+            deadline: self.deadline,
+            max_in_flight: self.max_in_flight,
+            instances,
+        };
+        Ok(RedisStore::new(
+            settings,
+            Breaker::new(self.sink.unwrap_or_default(), name),
+        ))
+    }
+}
+
+impl fmt::Debug for RedisStoreBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStoreBuilder")
+            .field("prefix", &self.prefix)
+            .field("deadline", &self.deadline)
+            .field("max_in_flight", &self.max_in_flight)
+            .field("instances", &self.instances)
+            .finish_non_exhaustive()
+    }
+}
+
+fn parse(address: &str) -> Result<ConnectionInfo, RedisStoreError> {
+    // The error of the crate may show what it has read.
+    let info = address
+        .into_connection_info()
+        .map_err(|_| RedisStoreError(Kind::Address))?;
+    let redis = info.redis_settings();
+    if redis.password().is_some() || redis.username().is_some() {
+        return Err(RedisStoreError(Kind::Credentials));
+    }
+    if !info.addr().is_supported() {
+        return Err(RedisStoreError(Kind::Unsupported));
+    }
+    if matches!(info.addr(), ConnectionAddr::TcpTls { insecure: true, .. }) {
+        return Err(RedisStoreError(Kind::Insecure));
+    }
+    Ok(info)
+}
+
+/// Why a [`RedisStore`] cannot be made of its settings.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RedisStoreError(Kind);
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Kind {
+    Address,
+    Credentials,
+    Deadline,
+    HashKey,
+    InFlight,
+    Insecure,
+    Instances,
+    Prefix,
+    Unsupported,
+}
+
+impl fmt::Display for RedisStoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Kind::Address => {
+                "address of the shared store does not parse: write `redis://host:6379` or `unix:///path`"
+            }
+            Kind::Credentials => {
+                "address of the shared store holds a user or a password: set them by themselves"
+            }
+            Kind::Deadline => "deadline of the shared store must be from 1 ms to 10 s",
+            Kind::HashKey => {
+                "hash key of the shared store is shorter than 16 bytes: make one with `openssl rand -hex 32`"
+            }
+            Kind::InFlight => {
+                "maximum of decisions in flight must be from 1 to 1048576"
+            }
+            Kind::Insecure => {
+                "address of the shared store asks for TLS that verifies nothing: leave `#insecure` out"
+            }
+            Kind::Instances => "expected instances are zero: there is at least this one",
+            Kind::Prefix => {
+                "prefix in the shared store must be 1 to 32 letters, digits, `-`, `_`, `.` and `:`"
+            }
+            Kind::Unsupported => {
+                "address of the shared store is of a kind that is not compiled in: TLS takes the feature `redis-tls`"
+            }
+        })
+    }
+}
+
+impl Error for RedisStoreError {}
+
+const MIN_HASH_KEY: usize = 16;
+const MIN_DEADLINE: Duration = Duration::from_millis(1);
+const MAX_DEADLINE: Duration = Duration::from_secs(10);
+const MAX_IN_FLIGHT: usize = 1 << 20;

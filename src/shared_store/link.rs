@@ -1,0 +1,265 @@
+//! Connections to the store.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, Pipeline, ProtocolVersion,
+    RedisError, RedisResult, Value, aio::MultiplexedConnection, cmd,
+};
+use tokio::sync::Mutex;
+
+use crate::shared_store::{
+    failure::Cause,
+    settings::{Settings, Topology},
+    slots::Slots,
+};
+
+/// How long making a connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What connects with the store, which all calls share.
+#[derive(Clone)]
+pub(crate) enum Link {
+    Cluster(Arc<Cluster>),
+    Single(Node),
+}
+
+/// A connection to one server.
+#[derive(Clone)]
+pub(crate) struct Node {
+    connection: MultiplexedConnection,
+    dead: Arc<AtomicBool>,
+}
+
+/// Connections to the nodes of a cluster, made when they are needed.
+pub(crate) struct Cluster {
+    slots: Slots,
+    /// How nodes are connected to, but for host and port.
+    template: ConnectionInfo,
+    nodes: Mutex<HashMap<(String, u16), Node>>,
+    stale: Arc<AtomicBool>,
+    response: Duration,
+}
+
+impl Link {
+    /// Connects with the first address that answers.
+    pub(crate) async fn open(settings: &Settings, response: Duration) -> Result<Self, Cause> {
+        let mut failure = Cause::Connection;
+        for address in &settings.addresses {
+            let opened = match &settings.topology {
+                Topology::Cluster => Cluster::open(address, settings, response).await,
+                Topology::Sentinel(master) => {
+                    behind_sentinel(address, master, settings, response).await
+                }
+                Topology::Single => {
+                    let node = Node::open(address, settings, response, Arc::default()).await;
+                    node.map(Self::Single)
+                }
+            };
+            match opened {
+                Ok(link) => return Ok(link),
+                Err(cause) => failure = cause,
+            }
+        }
+        Err(failure)
+    }
+
+    /// Returns whether another one must be made.
+    pub(crate) fn is_dead(&self) -> bool {
+        match self {
+            Self::Cluster(cluster) => cluster.stale.load(Ordering::Relaxed),
+            Self::Single(node) => node.dead.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Node {
+    async fn open(
+        address: &ConnectionInfo,
+        settings: &Settings,
+        response: Duration,
+        dead: Arc<AtomicBool>,
+    ) -> Result<Self, Cause> {
+        let client = client(address, settings, ProtocolVersion::RESP2);
+        let client = client.map_err(|error| Cause::of(&error))?;
+        let connection = connect(&client, response).await?;
+        Ok(Self { connection, dead })
+    }
+
+    /// Sees to it that the connection, and the link it belongs to, is not used again.
+    pub(crate) fn kill(&self) {
+        self.dead.store(true, Ordering::Relaxed);
+    }
+
+    /// Sends a pipeline. An answer that is an error stands in its place.
+    pub(crate) async fn send(&self, pipeline: &Pipeline) -> Result<Vec<Value>, Cause> {
+        let count = pipeline.len();
+        let mut connection = self.connection.clone();
+        match connection.send_packed_commands(pipeline, 0, count).await {
+            Ok(answers) if answers.len() == count => Ok(answers),
+            Ok(_) => {
+                self.kill();
+                Err(Cause::Reply)
+            }
+            Err(error) => {
+                // Whatever comes later on this connection is an answer that nobody waits for any more.
+                self.kill();
+                Err(Cause::of(&error))
+            }
+        }
+    }
+}
+
+impl Cluster {
+    async fn open(
+        address: &ConnectionInfo,
+        settings: &Settings,
+        response: Duration,
+    ) -> Result<Link, Cause> {
+        let stale = Arc::new(AtomicBool::new(false));
+        let node = Node::open(address, settings, response, Arc::clone(&stale)).await?;
+        let mut asked = Pipeline::new();
+        asked.cmd("CLUSTER").arg("SLOTS");
+        let answers = node.send(&asked).await?;
+        let answer = answers.first().ok_or(Cause::Reply)?;
+        if let Value::ServerError(error) = answer {
+            return Err(Cause::of_code(error.code(), error.details()));
+        }
+        let slots = Slots::read(answer, host(address)).ok_or(Cause::Cluster)?;
+        Ok(Link::Cluster(Arc::new(Self {
+            slots,
+            template: address.clone(),
+            nodes: Mutex::default(),
+            stale,
+            response,
+        })))
+    }
+
+    /// Returns the address of the node that has a slot.
+    pub(crate) fn place(&self, slot: u16) -> Option<(String, u16)> {
+        self.slots.node(slot).cloned()
+    }
+
+    /// Says that slots are not where they were.
+    pub(crate) fn is_stale(&self) {
+        self.stale.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns the connection to a node, which may have to be made.
+    pub(crate) async fn node(
+        &self,
+        place: &(String, u16),
+        settings: &Settings,
+    ) -> Result<Node, Cause> {
+        let mut nodes = self.nodes.lock().await;
+        if let Some(node) = nodes.get(place) {
+            return Ok(node.clone());
+        }
+        let address = with_host(&self.template, place);
+        let stale = Arc::clone(&self.stale);
+        match Node::open(&address, settings, self.response, stale).await {
+            Ok(node) => {
+                nodes.insert(place.clone(), node.clone());
+                Ok(node)
+            }
+            Err(cause) => {
+                self.is_stale();
+                Err(cause)
+            }
+        }
+    }
+}
+
+/// Connects with the master that a sentinel knows.
+async fn behind_sentinel(
+    address: &ConnectionInfo,
+    master: &str,
+    settings: &Settings,
+    response: Duration,
+) -> Result<Link, Cause> {
+    let client = Client::open(address.clone()).map_err(|error| Cause::of(&error))?;
+    let mut sentinel = connect(&client, response).await?;
+    let mut asked = cmd("SENTINEL");
+    asked.arg("GET-MASTER-ADDR-BY-NAME").arg(master);
+    let place: Option<(String, u16)> = asked
+        .query_async(&mut sentinel)
+        .await
+        .map_err(|error| Cause::of(&error))?;
+    let place = place.ok_or(Cause::Connection)?;
+    let address = with_host(address, &place);
+    let node = Node::open(&address, settings, response, Arc::default()).await?;
+    Ok(Link::Single(node))
+}
+
+async fn connect(client: &Client, response: Duration) -> Result<MultiplexedConnection, Cause> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(CONNECT_TIMEOUT))
+        .set_response_timeout(Some(response));
+    let connecting = client.get_multiplexed_async_connection_with_config(&config);
+    match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
+        Ok(connected) => connected.map_err(|error| on_connect(&error)),
+        Err(_) => Err(Cause::Connection),
+    }
+}
+
+fn host(address: &ConnectionInfo) -> &str {
+    match address.addr() {
+        ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. } => host,
+        _ => "",
+    }
+}
+
+/// Returns the same address with another host and port.
+fn with_host(address: &ConnectionInfo, (host, port): &(String, u16)) -> ConnectionInfo {
+    let (host, port) = (host.clone(), *port);
+    let addr = match address.addr() {
+        ConnectionAddr::TcpTls {
+            insecure,
+            tls_params,
+            ..
+        } => ConnectionAddr::TcpTls {
+            host,
+            port,
+            insecure: *insecure,
+            tls_params: tls_params.clone(),
+        },
+        _ => ConnectionAddr::Tcp(host, port),
+    };
+    address.clone().set_addr(addr)
+}
+
+/// Returns a client for an address with the user and the password of now.
+pub(crate) fn client(
+    address: &ConnectionInfo,
+    settings: &Settings,
+    protocol: ProtocolVersion,
+) -> RedisResult<Client> {
+    let mut redis = address
+        .redis_settings()
+        .clone()
+        .set_protocol(protocol)
+        // One command less that the user must be allowed.
+        .set_skip_set_lib_name();
+    if let Some(username) = &settings.username {
+        redis = redis.set_username(username);
+    }
+    if let Some(password) = &settings.password {
+        redis = password.with(|password| redis.set_password(password));
+    }
+    Client::open(address.clone().set_redis_settings(redis))
+}
+
+fn on_connect(error: &RedisError) -> Cause {
+    match Cause::of(error) {
+        // There is no connection, for whatever reason.
+        Cause::Timeout | Cause::Reply => Cause::Connection,
+        cause => cause,
+    }
+}

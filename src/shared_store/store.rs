@@ -1,0 +1,299 @@
+//! The handle of the store.
+
+use std::{
+    collections::HashSet,
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use redis::{Cmd, Value};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, oneshot},
+    task::AbortHandle,
+    time,
+};
+
+#[cfg(feature = "jail")]
+use crate::shared_store::listener::Listener;
+use crate::shared_store::{
+    breaker::Breaker,
+    call::Call,
+    failure::Cause,
+    hash::WideHasher,
+    script::Script,
+    settings::{Settings, Topology},
+    worker,
+};
+
+/// A Redis or Valkey that instances share: what one counts, all count. Clones are handles to the same connection.
+///
+/// See the [module](crate::shared_store).
+#[derive(Clone)]
+pub struct RedisStore(Arc<Inner>);
+
+/// What all handles share.
+pub(crate) struct Inner {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) breaker: Breaker,
+    /// Where the task takes calls from; none until somebody calls.
+    calls: Mutex<Option<mpsc::Sender<Call>>>,
+    in_flight: AtomicUsize,
+    /// The task that looks when the store is back.
+    probing: Mutex<Option<AbortHandle>>,
+    names: Mutex<HashSet<Arc<str>>>,
+    probe: Arc<Script>,
+}
+
+impl RedisStore {
+    pub(crate) fn new(settings: Settings, breaker: Breaker) -> Self {
+        Self(Arc::new(Inner {
+            settings: Arc::new(settings),
+            breaker,
+            calls: Mutex::new(None),
+            in_flight: AtomicUsize::new(0),
+            probing: Mutex::new(None),
+            names: Mutex::default(),
+            probe: Arc::new(Script::new(PROBE)),
+        }))
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.0
+    }
+
+    /// Returns whether the store answers, as far as is known: `false` while the circuit breaker is open.
+    #[must_use]
+    pub fn is_available(&self) -> bool {
+        !self.0.breaker.is_open()
+    }
+
+    /// Returns how many decisions the store has not made since the start, whatever the reason.
+    #[must_use]
+    pub fn failures(&self) -> u64 {
+        self.0.breaker.failures()
+    }
+
+    pub(crate) fn is_away(&self) -> bool {
+        self.0.breaker.is_open()
+    }
+
+    pub(crate) fn hasher(&self) -> WideHasher {
+        self.0.settings.hash_key.hasher()
+    }
+
+    pub(crate) fn prefix(&self) -> &str {
+        &self.0.settings.prefix
+    }
+
+    /// Returns the full name of a key or channel.
+    pub(crate) fn named(&self, name: &str) -> String {
+        format!("{}:{name}", self.prefix())
+    }
+
+    /// Wakes whoever waits, whenever something is published on a channel. A connection that is lost is made again; what was published meanwhile
+    /// is missed.
+    #[cfg(feature = "jail")]
+    pub(crate) async fn listen(&self, channel: &str, news: Arc<tokio::sync::Notify>) {
+        let channel = self.named(channel);
+        loop {
+            if let Ok(listening) = Listener::open(&self.0.settings, &channel, &news).await {
+                listening.until_lost().await;
+            }
+            time::sleep(RELISTEN).await;
+        }
+    }
+
+    /// Takes a name for a part of the store; nothing where it is taken.
+    pub(crate) fn register(&self, name: Arc<str>) -> Option<Registration> {
+        let mut names = self.0.names.lock().unwrap_or_else(PoisonError::into_inner);
+        names.insert(Arc::clone(&name)).then(|| Registration {
+            store: self.clone(),
+            name,
+        })
+    }
+
+    /// Runs a script, within the deadline or not at all.
+    pub(crate) async fn run(&self, script: &Arc<Script>, command: Cmd) -> Result<Value, Cause> {
+        if self.is_away() {
+            return Err(self.failed(Cause::Away));
+        }
+        match self.ask(script, command).await {
+            Ok(value) => {
+                self.0.breaker.succeed();
+                Ok(value)
+            }
+            Err(cause) => Err(self.failed(cause)),
+        }
+    }
+
+    /// Runs a script some time, and asks for no answer.
+    pub(crate) fn post(&self, script: &Arc<Script>, command: Cmd) {
+        if self.0.breaker.is_open() {
+            self.failed(Cause::Away);
+            return;
+        }
+        let call = Call {
+            script: Arc::clone(script),
+            command,
+            reply: None,
+            redirected: None,
+            asking: false,
+        };
+        if let Err(cause) = self.send(call) {
+            self.failed(cause);
+        }
+    }
+
+    /// Asks the store whether it takes writes.
+    pub(crate) async fn probe(&self) -> bool {
+        // In a cluster, so many keys that next to surely every node has one of them.
+        let keys = match self.0.settings.topology {
+            Topology::Cluster => 32,
+            Topology::Sentinel(_) | Topology::Single => 1,
+        };
+        for key in 0..keys {
+            let mut command = self.0.probe.call(1);
+            command.arg(self.named(&format!("probe:{key}")));
+            if self.ask(&self.0.probe, command).await.is_err() {
+                return false;
+            }
+        }
+        true
+    }
+
+    async fn ask(&self, script: &Arc<Script>, command: Cmd) -> Result<Value, Cause> {
+        let _place = Place::take(&self.0).ok_or(Cause::Busy)?;
+        let (reply, answer) = oneshot::channel();
+        self.send(Call {
+            script: Arc::clone(script),
+            command,
+            reply: Some(reply),
+            redirected: None,
+            asking: false,
+        })?;
+        match time::timeout(self.0.settings.deadline, answer).await {
+            Ok(Ok(result)) => result,
+            // The task has gone, as with its runtime.
+            Ok(Err(_)) => Err(Cause::Connection),
+            Err(_) => Err(Cause::Timeout),
+        }
+    }
+
+    fn send(&self, call: Call) -> Result<(), Cause> {
+        let mut calls = self.0.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        let sender = match calls.take().filter(|sender| !sender.is_closed()) {
+            Some(sender) => sender,
+            None => self.start()?,
+        };
+        let sent = sender.try_send(call).map_err(|_| Cause::Busy);
+        *calls = Some(sender);
+        sent
+    }
+
+    /// Starts the task on the runtime that the caller is on.
+    fn start(&self) -> Result<mpsc::Sender<Call>, Cause> {
+        let runtime = Handle::try_current().map_err(|_| Cause::NoRuntime)?;
+        let (sender, calls) = mpsc::channel(self.0.settings.max_in_flight);
+        let response = (self.0.settings.deadline * 4).max(MIN_RESPONSE);
+        runtime.spawn(worker::run(Arc::clone(&self.0.settings), calls, response));
+        Ok(sender)
+    }
+
+    /// Takes note of a failure, and sees to it that somebody looks when the store is back.
+    fn failed(&self, cause: Cause) -> Cause {
+        if self.0.breaker.fail(cause) || cause == Cause::Away {
+            self.see_to_probe();
+        }
+        cause
+    }
+
+    fn see_to_probe(&self) {
+        let mut probing = self
+            .0
+            .probing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        // It may have ended with the runtime that it was on.
+        if probing.as_ref().is_none_or(AbortHandle::is_finished)
+            && let Ok(runtime) = Handle::try_current()
+        {
+            let probe = runtime.spawn(probe(Arc::downgrade(&self.0)));
+            *probing = Some(probe.abort_handle());
+        }
+    }
+}
+
+/// Asks at ever longer pauses whether the store is back.
+async fn probe(inner: Weak<Inner>) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        time::sleep(pause).await;
+        let Some(inner) = inner.upgrade() else {
+            return;
+        };
+        let store = RedisStore(inner);
+        if store.probe().await {
+            store.0.breaker.close();
+            return;
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+impl fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStore")
+            .field("prefix", &self.prefix())
+            .field("deadline", &self.0.settings.deadline)
+            .field("is_available", &self.is_available())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A place among the decisions in flight.
+struct Place<'a>(&'a AtomicUsize);
+
+impl<'a> Place<'a> {
+    fn take(inner: &'a Inner) -> Option<Self> {
+        let before = inner.in_flight.fetch_add(1, Ordering::Relaxed);
+        let place = Self(&inner.in_flight);
+        (before < inner.settings.max_in_flight).then_some(place)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A name within the store that is taken until this is dropped.
+pub(crate) struct Registration {
+    store: RedisStore,
+    name: Arc<str>,
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let names = &self.store.0.names;
+        names
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.name);
+    }
+}
+
+/// A lost subscription is made again after so long.
+#[cfg(feature = "jail")]
+const RELISTEN: Duration = Duration::from_millis(500);
+/// A connection that has not answered for so long is given up at the earliest.
+const MIN_RESPONSE: Duration = Duration::from_millis(200);
+/// Writes, for that is what a replica, a store without memory and a user without permission cannot do.
+const PROBE: &str = "return redis.call('SET', KEYS[1], '1', 'PX', '1000')";
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);

@@ -1,0 +1,222 @@
+//! The task that sends calls to the store.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use redis::{Pipeline, Value};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time,
+};
+
+use crate::shared_store::{
+    call::{Call, Redirected},
+    failure::Cause,
+    link::{Cluster, Link, Node},
+    settings::Settings,
+    slots::redirection,
+};
+
+/// The most calls of one pipeline.
+const BATCH: usize = 128;
+/// So many pipelines are under way at a time: what comes meanwhile makes the next one longer.
+const PIPELINES: usize = 4;
+
+/// Sends calls until all handles of the store are gone.
+pub(crate) async fn run(
+    settings: Arc<Settings>,
+    mut calls: mpsc::Receiver<Call>,
+    response: Duration,
+) {
+    let pipelines = Arc::new(Semaphore::new(PIPELINES));
+    let mut link: Option<Link> = None;
+    while let Some(first) = calls.recv().await {
+        let Ok(permit) = Arc::clone(&pipelines).acquire_owned().await else {
+            return;
+        };
+        let mut batch = Vec::with_capacity(calls.len().min(BATCH) + 1);
+        batch.push(first);
+        while batch.len() < BATCH
+            && let Ok(call) = calls.try_recv()
+        {
+            batch.push(call);
+        }
+        batch.retain(|call| !call.is_forsaken());
+        if batch.is_empty() {
+            continue;
+        }
+        let current = match link.take().filter(|link| !link.is_dead()) {
+            Some(current) => current,
+            None => match Link::open(&settings, response).await {
+                Ok(opened) => opened,
+                Err(cause) => {
+                    fail(batch, cause);
+                    continue;
+                }
+            },
+        };
+        link = Some(current.clone());
+        let settings = Arc::clone(&settings);
+        tokio::spawn(async move {
+            match &current {
+                Link::Cluster(cluster) => spread(cluster, batch, &settings).await,
+                Link::Single(node) => {
+                    // Where a store has one node, there is nobody to be redirected to.
+                    fail(send(node, batch).await, Cause::Moving);
+                }
+            }
+            drop(permit);
+        });
+    }
+}
+
+/// Sends one batch to the nodes of a cluster that have its keys.
+async fn spread(cluster: &Cluster, batch: Vec<Call>, settings: &Settings) {
+    let mut places: HashMap<_, Vec<Call>> = HashMap::new();
+    for call in batch {
+        match call.slot().and_then(|slot| cluster.place(slot)) {
+            Some(place) => places.entry(place).or_default().push(call),
+            None => call.answer(Err(Cause::Cluster)),
+        }
+    }
+    // One after the other: pipelines to other nodes are under way in other batches.
+    for (place, calls) in places {
+        let node = match cluster.node(&place, settings).await {
+            Ok(node) => node,
+            Err(cause) => {
+                fail(calls, cause);
+                continue;
+            }
+        };
+        for call in send(&node, calls).await {
+            redirect(cluster, call, settings).await;
+        }
+    }
+}
+
+/// Sends a call that has not run to where it has been redirected. Once, or twice where a slot is just about to move.
+async fn redirect(cluster: &Cluster, mut call: Call, settings: &Settings) {
+    for _ in 0..REDIRECTIONS {
+        let (place, asking) = match call.redirected.take() {
+            Some(Redirected::Ask(place)) => (Some(place), true),
+            Some(Redirected::Moved(place)) => {
+                cluster.is_stale();
+                (Some(place), false)
+            }
+            // Some of the keys have moved and some have not: that does not take long.
+            Some(Redirected::TryAgain) | None => {
+                time::sleep(TRY_AGAIN).await;
+                (call.slot().and_then(|slot| cluster.place(slot)), false)
+            }
+        };
+        let Some(place) = place else {
+            break;
+        };
+        let node = match cluster.node(&place, settings).await {
+            Ok(node) => node,
+            Err(cause) => return call.answer(Err(cause)),
+        };
+        call.asking = asking;
+        match send(&node, vec![call]).await.pop() {
+            Some(again) => call = again,
+            None => return,
+        }
+    }
+    call.answer(Err(Cause::Moving));
+}
+
+/// Sends one batch and hands out the answers; returns the calls that have to be sent elsewhere.
+async fn send(node: &Node, batch: Vec<Call>) -> Vec<Call> {
+    let mut elsewhere = Vec::new();
+    let mut unknown = Vec::new();
+    let answers = match node.send(&pipeline(&batch)).await {
+        Ok(answers) => answers,
+        Err(cause) => {
+            fail(batch, cause);
+            return elsewhere;
+        }
+    };
+    let mut answers = answers.into_iter();
+    for mut call in batch {
+        match read(node, call.answer_of(&mut answers)) {
+            // Nothing has run: these calls, and no others, may be sent again.
+            Answer::Elsewhere(redirected) => {
+                call.redirected = Some(redirected);
+                elsewhere.push(call);
+            }
+            Answer::Known(result) => call.answer(result),
+            Answer::NoScript => {
+                call.command = call.script.with_text(&call.command);
+                unknown.push(call);
+            }
+        }
+    }
+    if unknown.is_empty() {
+        return elsewhere;
+    }
+    match node.send(&pipeline(&unknown)).await {
+        Ok(answers) => {
+            let mut answers = answers.into_iter();
+            for mut call in unknown {
+                match read(node, call.answer_of(&mut answers)) {
+                    Answer::Elsewhere(redirected) => {
+                        call.redirected = Some(redirected);
+                        elsewhere.push(call);
+                    }
+                    Answer::Known(result) => call.answer(result),
+                    Answer::NoScript => call.answer(Err(Cause::Reply)),
+                }
+            }
+        }
+        Err(cause) => fail(unknown, cause),
+    }
+    elsewhere
+}
+
+fn pipeline(batch: &[Call]) -> Pipeline {
+    let mut pipeline = Pipeline::with_capacity(batch.len());
+    for call in batch {
+        if call.asking {
+            pipeline.cmd("ASKING");
+        }
+        pipeline.add_command(call.command.clone());
+    }
+    pipeline
+}
+
+fn fail(batch: Vec<Call>, cause: Cause) {
+    for call in batch {
+        call.answer(Err(cause));
+    }
+}
+
+enum Answer {
+    Elsewhere(Redirected),
+    Known(Result<Value, Cause>),
+    NoScript,
+}
+
+fn read(node: &Node, value: Option<Value>) -> Answer {
+    let error = match value {
+        Some(Value::ServerError(error)) => error,
+        Some(value) => return Answer::Known(Ok(value)),
+        None => return Answer::Known(Err(Cause::Reply)),
+    };
+    let place = || redirection(error.details()?);
+    match (error.code(), place()) {
+        ("NOSCRIPT", _) => return Answer::NoScript,
+        ("ASK", Some(place)) => return Answer::Elsewhere(Redirected::Ask(place)),
+        ("MOVED", Some(place)) => return Answer::Elsewhere(Redirected::Moved(place)),
+        ("TRYAGAIN", _) => return Answer::Elsewhere(Redirected::TryAgain),
+        _ => {}
+    }
+    let cause = Cause::of_code(error.code(), error.details());
+    if cause == Cause::ReadOnly {
+        // Another server may have become the master: the next connection finds it.
+        node.kill();
+    }
+    Answer::Known(Err(cause))
+}
+
+/// So often a call is sent elsewhere.
+const REDIRECTIONS: usize = 4;
+const TRY_AGAIN: Duration = Duration::from_millis(3);

@@ -1,0 +1,159 @@
+//! Bans that instances share.
+
+use std::{
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
+    time::{Duration, SystemTime},
+};
+
+use http::{Request, Response, StatusCode};
+use palisade::{
+    client_ip::{ClientIpLayer, ClientIpSource, PeerAddr},
+    event::NullSink,
+    jail::{BanTime, Jail, JailHandle, JailLayer, Rule},
+    shared_store::RedisStore,
+};
+use tower::{Layer as _, ServiceExt as _, service_fn};
+
+use crate::support::{Server, eventually};
+
+const HOUR: Duration = Duration::from_secs(3600);
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn jail(store: &RedisStore) -> Jail {
+    Jail::builder()
+        .rule(Rule::status(StatusCode::UNAUTHORIZED).with_limit(1))
+        .ban_time(BanTime::new(HOUR))
+        .sink(NullSink)
+        .shared(store)
+        .build()
+}
+
+fn client(last: u8) -> IpAddr {
+    [203, 0, 113, last].into()
+}
+
+fn has(handle: &JailHandle, last: u8) -> bool {
+    handle
+        .bans()
+        .iter()
+        .any(|ban| ban.client().contains(&client(last)))
+}
+
+async fn status(jail: &Jail, last: u8) -> StatusCode {
+    let peer = SocketAddr::from((client(last), 50_000));
+    let request = Request::get("/")
+        .extension(PeerAddr::from(peer))
+        .body(())
+        .unwrap();
+    let inner = service_fn(|_: Request<()>| async {
+        let mut response = Response::new(String::new());
+        *response.status_mut() = StatusCode::UNAUTHORIZED;
+        Ok::<_, Infallible>(response)
+    });
+    let layers = ClientIpLayer::new(ClientIpSource::Peer)
+        .with_sink(NullSink)
+        .layer(JailLayer::new(jail.clone()).layer(inner));
+    layers.oneshot(request).await.unwrap().status()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ban_of_one_holds_on_all_and_so_does_lifting_it() {
+    let server = Server::start();
+    let (one, two) = (jail(&server.store()), jail(&server.store()));
+    assert!(two.handle().synchronize(PATIENCE).await);
+    assert_eq!(status(&one, 7).await, 401);
+    assert_eq!(status(&one, 7).await, 403);
+    eventually("the other bans too", async || has(&two.handle(), 7)).await;
+    assert_eq!(status(&two, 7).await, 403);
+    let (here, there) = (one.handle().bans(), two.handle().bans());
+    assert_eq!(here[0].rule(), there[0].rule());
+    assert_eq!(here[0].count(), there[0].count());
+
+    two.handle().unban(client(7));
+    eventually("the first lifts it too", async || !has(&one.handle(), 7)).await;
+    // A handle works without any request.
+    one.handle().ban(client(8), HOUR).unwrap();
+    eventually("the other bans by hand", async || has(&two.handle(), 8)).await;
+    // A longer one takes its place.
+    two.handle().ban(client(8), 2 * HOUR).unwrap();
+    eventually("the longer one prevails", async || {
+        let bans = one.handle().bans();
+        let left = bans[0].end().duration_since(SystemTime::now()).unwrap();
+        bans.len() == 1 && HOUR + HOUR / 2 < left
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bans_survive_a_restart_of_every_instance() {
+    let server = Server::start();
+    {
+        let first = jail(&server.store());
+        for last in 1..=200 {
+            first.handle().ban(client(last), HOUR).unwrap();
+        }
+        let second = jail(&server.store());
+        eventually("all are in the store", async || {
+            second.handle().synchronize(PATIENCE).await;
+            second.handle().bans().len() == 200
+        })
+        .await;
+    }
+    let third = jail(&server.store());
+    assert!(third.handle().synchronize(PATIENCE).await);
+    assert_eq!(third.handle().bans().len(), 200);
+    assert_eq!(status(&third, 7).await, 403);
+}
+
+/// A store that has lost all is told again, by whoever remembers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_was_emptied_is_filled_again() {
+    let mut server = Server::start();
+    let one = jail(&server.store());
+    one.handle().ban(client(7), HOUR).unwrap();
+    assert!(one.handle().synchronize(PATIENCE).await);
+    server.kill();
+    // What happens meanwhile is not lost.
+    one.handle().ban(client(8), HOUR).unwrap();
+    server.spawn();
+    let two = jail(&server.store());
+    eventually("both are in the store", async || {
+        two.handle().synchronize(PATIENCE).await;
+        has(&two.handle(), 7) && has(&two.handle(), 8)
+    })
+    .await;
+}
+
+/// A message that was missed is made up for by looking.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missed_message_heals() {
+    let server = Server::start();
+    let (one, two) = (jail(&server.store()), jail(&server.store()));
+    assert!(one.handle().synchronize(PATIENCE).await);
+    assert!(two.handle().synchronize(PATIENCE).await);
+    // Nobody may hear of news: the user's permission for channels is taken away, and subscribers with it.
+    server.cli(&["acl", "setuser", "default", "resetchannels"]);
+    server.cli(&["client", "kill", "type", "pubsub"]);
+    server.cli(&["acl", "setuser", "default", "allchannels"]);
+    server.cli(&["client", "kill", "type", "pubsub"]);
+    one.handle().ban(client(7), HOUR).unwrap();
+    eventually("the other looks", async || has(&two.handle(), 7)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn entries_go_when_they_are_over() {
+    let server = Server::start();
+    let jail = jail(&server.store());
+    jail.handle()
+        .ban(client(7), Duration::from_millis(300))
+        .unwrap();
+    jail.handle().ban(client(8), HOUR).unwrap();
+    assert!(jail.handle().synchronize(PATIENCE).await);
+    eventually("the short one is gone", async || {
+        server.cli(&["hkeys", "palisade:{bans}:entries"]) == "203.0.113.8/32"
+    })
+    .await;
+    assert_eq!(server.cli(&["zcard", "palisade:{bans}:log"]), "1");
+    assert_eq!(server.cli(&["zcard", "palisade:{bans}:ends"]), "1");
+}

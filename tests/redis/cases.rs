@@ -1,0 +1,272 @@
+//! The limiter in the store decides as the one in memory.
+
+use std::time::Duration;
+
+use palisade::rate_limit::{Quota, QuotaSet, RateLimiter, Retry, SharedRateLimiter};
+
+use crate::support::Server;
+
+fn limiter(server: &Server, quotas: impl Into<QuotaSet>) -> SharedRateLimiter {
+    SharedRateLimiter::builder(&server.store(), "test", quotas)
+        .remembered_refusals(0)
+        .build()
+        .unwrap()
+}
+
+/// A quota that gives nothing back while a test runs.
+fn slow(capacity: u32) -> Quota {
+    Quota::per_day(1).with_burst(capacity)
+}
+
+#[tokio::test]
+async fn the_table_of_cases_holds() {
+    let server = Server::start();
+    let limiter = limiter(&server, slow(5));
+    let day = Duration::from_secs(86_400);
+    let expect = async |cost, admitted, remaining, retry: Option<Retry>| {
+        let verdict = limiter.check("key", cost).await.unwrap();
+        assert_eq!(verdict.is_admitted(), admitted, "{cost} {verdict:?}");
+        assert_eq!(verdict.remaining(), remaining, "{cost} {verdict:?}");
+        if let Some(retry) = retry {
+            assert_eq!(verdict.retry(), retry, "{cost}");
+        }
+    };
+    // G01: above the capacity is refused for ever and changes nothing.
+    expect(6, false, 5, Some(Retry::Never)).await;
+    expect(1, true, 4, Some(Retry::Now)).await;
+    // G13: a cost of zero is a look.
+    expect(0, true, 4, None).await;
+    expect(2, true, 2, None).await;
+    // G17: the true state.
+    expect(6, false, 2, Some(Retry::Never)).await;
+    expect(3, false, 2, None).await;
+    expect(2, true, 0, None).await;
+    expect(1, false, 0, None).await;
+    let verdict = limiter.check("key", 1).await.unwrap();
+    let Retry::After(wait) = verdict.retry() else {
+        panic!("{verdict:?}");
+    };
+    assert!(
+        wait <= day && day < wait + Duration::from_secs(60),
+        "{wait:?}"
+    );
+    assert!(verdict.reset_after() <= 5 * day);
+}
+
+/// R01 to R12 and U01, U02.
+#[tokio::test]
+async fn refunds_resets_and_partial_charges_are_those_of_memory() {
+    let server = Server::start();
+    let shared = limiter(&server, slow(10));
+    let local = RateLimiter::new(slow(10));
+    for (step, units) in [3, 4, 0, 9, 3, 2, 1, 10].into_iter().enumerate() {
+        let expected = local.check_up_to("key", units);
+        let found = shared.check_up_to("key", units).await.unwrap();
+        assert_eq!(found.cost(), expected.cost(), "{step}");
+        assert_eq!(found.remaining(), expected.remaining(), "{step}");
+        if step == 4 {
+            local.refund("key", 4);
+            shared.refund("key", 4).await.unwrap();
+        }
+        let expected = local.peek("key", 3);
+        let found = shared.peek("key", 3).await.unwrap();
+        assert_eq!(found.remaining(), expected.remaining(), "{step}");
+        assert_eq!(found.is_admitted(), expected.is_admitted(), "{step}");
+    }
+    shared.reset("key").await.unwrap();
+    assert_eq!(shared.peek("key", 0).await.unwrap().remaining(), 10);
+    assert_eq!(server.cli(&["dbsize"]), "0");
+    // A refund of a full key makes no key without an end.
+    shared.refund("key", 5).await.unwrap();
+    assert_eq!(server.cli(&["dbsize"]), "0");
+}
+
+/// N10, F14: all quotas are charged, or none.
+#[tokio::test]
+async fn several_quotas_are_charged_together_or_not_at_all() {
+    let server = Server::start();
+    let quotas = QuotaSet::new([slow(2).with_name("small"), slow(5).with_name("large")]).unwrap();
+    let limiter = limiter(&server, quotas);
+    assert!(limiter.check("key", 2).await.unwrap().is_admitted());
+    for _ in 0..3 {
+        let refused = limiter.check("key", 1).await.unwrap();
+        assert!(refused.refusing().map(|it| it.name()).eq(["small"]));
+        let left: Vec<_> = refused.standings().map(|it| it.remaining()).collect();
+        assert_eq!(left, [0, 3]);
+    }
+}
+
+/// A key holds the time at which it is full, and goes at that time; refusals and looks write nothing.
+#[tokio::test]
+async fn keys_end_when_they_are_full_and_hide_their_clients() {
+    let server = Server::start();
+    let limiter = limiter(&server, Quota::per_hour(1));
+    assert!(!limiter.check("203.0.113.7", 2).await.unwrap().is_admitted());
+    assert!(limiter.check("203.0.113.7", 0).await.unwrap().is_admitted());
+    assert_eq!(server.cli(&["dbsize"]), "0");
+    assert!(limiter.check("203.0.113.7", 1).await.unwrap().is_admitted());
+    let key = server.cli(&["keys", "*"]);
+    assert!(
+        key.starts_with("palisade:{") && key.ends_with("}:test:0"),
+        "{key}"
+    );
+    assert_eq!(key.len(), "palisade:{}:test:0".len() + 32);
+    assert!(!key.contains("203"));
+    let left: u64 = server.cli(&["pttl", &key]).parse().unwrap();
+    assert!((3_590_000..=3_600_001).contains(&left), "{left}");
+    assert_eq!(server.cli(&["object", "encoding", &key]), "int");
+    let value = server.cli(&["get", &key]);
+    assert!(!limiter.check("203.0.113.7", 1).await.unwrap().is_admitted());
+    assert_eq!(server.cli(&["get", &key]), value);
+}
+
+/// T08: what lies far ahead is clamped, and once: the wait does not start anew with every refusal.
+#[tokio::test]
+async fn a_time_far_ahead_waits_no_longer_than_the_capacity() {
+    let server = Server::start();
+    let limiter = limiter(&server, Quota::per_hour(4));
+    assert!(limiter.check("key", 1).await.unwrap().is_admitted());
+    let key = server.cli(&["keys", "*"]);
+    server.cli(&["set", &key, "9000000000000000"]);
+    let refused = limiter.check("key", 1).await.unwrap();
+    assert!(matches!(refused.retry(), Retry::After(wait) if wait <= Duration::from_secs(900)));
+    let clamped: u64 = server.cli(&["get", &key]).parse().unwrap();
+    assert!(clamped < 9_000_000_000_000_000);
+    assert!(!limiter.check("key", 1).await.unwrap().is_admitted());
+    assert_eq!(server.cli(&["get", &key]).parse(), Ok(clamped));
+    // What is no number is nothing.
+    for garbage in ["", "x", "nan", "-inf"] {
+        server.cli(&["set", &key, garbage]);
+        assert_eq!(
+            limiter.peek("key", 1).await.unwrap().remaining(),
+            4,
+            "{garbage}"
+        );
+    }
+    server.cli(&["set", &key, "inf"]);
+    assert_eq!(limiter.peek("key", 1).await.unwrap().remaining(), 0);
+}
+
+/// Point 7: changed quotas keep what has been spent.
+#[tokio::test]
+async fn replaced_quotas_keep_what_was_spent() {
+    let server = Server::start();
+    let limiter = limiter(&server, slow(10));
+    assert!(limiter.check("key", 8).await.unwrap().is_admitted());
+    limiter.replace_quotas(slow(9)).unwrap();
+    assert_eq!(limiter.peek("key", 0).await.unwrap().remaining(), 1);
+    limiter.replace_quotas(slow(4)).unwrap();
+    assert_eq!(limiter.peek("key", 0).await.unwrap().remaining(), 0);
+    assert!(
+        limiter
+            .replace_quotas(QuotaSet::new([slow(1), slow(2).with_name("b")]).unwrap())
+            .is_err()
+    );
+}
+
+/// T06: a store that has forgotten the script is told it again, and counts once.
+#[tokio::test]
+async fn a_flushed_script_is_loaded_again_and_counted_once() {
+    let server = Server::start();
+    let limiter = limiter(&server, slow(100));
+    for left in (0..40).rev() {
+        if left % 7 == 0 {
+            server.cli(&["script", "flush"]);
+        }
+        let verdict = limiter.check("key", 1).await.unwrap();
+        assert_eq!(verdict.remaining(), 60 + left);
+    }
+}
+
+/// K21: two limits of one client do not meet, and two of one name cannot be made.
+#[tokio::test]
+async fn limits_of_different_names_do_not_meet() {
+    let server = Server::start();
+    let store = server.store();
+    let make = |name: &str| SharedRateLimiter::builder(&store, name, slow(1)).build();
+    let (one, two) = (make("one").unwrap(), make("two").unwrap());
+    assert!(one.check("key", 1).await.unwrap().is_admitted());
+    assert!(two.check("key", 1).await.unwrap().is_admitted());
+    assert!(!one.check("key", 1).await.unwrap().is_admitted());
+    let error = make("one").unwrap_err().to_string();
+    assert!(error.contains("one"), "{error}");
+    drop(one);
+    assert!(
+        !make("one")
+            .unwrap()
+            .check("key", 1)
+            .await
+            .unwrap()
+            .is_admitted()
+    );
+    assert!(make("a:b").is_err() && make("").is_err());
+}
+
+/// A reservation is settled in the store.
+#[tokio::test]
+async fn reservations_are_settled_in_the_store() {
+    let server = Server::start();
+    let shared = limiter(&server, slow(10).with_overdraft(5));
+    let remaining = async |expected| {
+        // Settling does not wait; what comes after it on the same connection sees it.
+        assert_eq!(shared.peek("key", 0).await.unwrap().remaining(), expected);
+    };
+    let reservation = shared.reserve("key", 8).await.unwrap().unwrap();
+    assert!(shared.reserve("key", 8).await.unwrap().is_err());
+    reservation.settle(3);
+    remaining(7).await;
+    shared.reserve("key", 2).await.unwrap().unwrap().settle(6);
+    remaining(1).await;
+    shared.reserve("key", 1).await.unwrap().unwrap().cancel();
+    remaining(1).await;
+    shared.reserve("key", 1).await.unwrap().unwrap().settle(100);
+    remaining(0).await;
+    // The overdraft has to come back first, and is no more than it may be.
+    let refused = shared.check("key", 1).await.unwrap();
+    let Retry::After(wait) = refused.retry() else {
+        panic!("{refused:?}")
+    };
+    let days = wait.as_secs_f64() / 86_400.0;
+    assert!((5.9..=6.0).contains(&days), "{days}");
+}
+
+/// U03: many at once are counted exactly.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_tasks_are_counted_exactly() {
+    let server = Server::start();
+    let limiter = limiter(&server, slow(1000));
+    let tasks: Vec<_> = (0..50)
+        .map(|_| {
+            let limiter = limiter.clone();
+            tokio::spawn(async move {
+                let mut admitted = 0;
+                for _ in 0..40 {
+                    admitted += u32::from(limiter.check("key", 1).await.unwrap().is_admitted());
+                }
+                admitted
+            })
+        })
+        .collect();
+    let mut admitted = 0;
+    for task in tasks {
+        admitted += task.await.unwrap();
+    }
+    assert_eq!(admitted, 1000);
+}
+
+/// Quotas whose interval is no whole number of microseconds report whole units all the same.
+#[tokio::test]
+async fn uneven_intervals_report_whole_units() {
+    let server = Server::start();
+    for (limit, name) in [(7, "seven"), (30_011, "many")] {
+        let quota = Quota::new(limit, Duration::from_secs(3600)).unwrap();
+        let limiter = SharedRateLimiter::builder(&server.store(), name, quota)
+            .build()
+            .unwrap();
+        assert_eq!(limiter.peek("key", 0).await.unwrap().remaining(), limit);
+        assert_eq!(
+            limiter.check("key", 1).await.unwrap().remaining(),
+            limit - 1
+        );
+    }
+}

@@ -1,0 +1,224 @@
+//! Stores of several servers.
+
+use std::{
+    process::{Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use palisade::{
+    event::NullSink,
+    jail::Jail,
+    rate_limit::{Quota, QuotaSet, SharedRateLimiter},
+    shared_store::{OnStoreFailure, RedisStore},
+};
+
+use crate::support::{Server, builder, eventually, free_port, wait_for};
+
+/// Starts three masters with a third of the slots each.
+fn start() -> Vec<Server> {
+    let servers: Vec<_> = (0..3)
+        .map(|_| {
+            let bus = free_port().to_string();
+            Server::start_with(&["--cluster-enabled", "yes", "--cluster-port", &bus])
+        })
+        .collect();
+    let hosts: Vec<_> = servers
+        .iter()
+        .map(|it| format!("127.0.0.1:{}", it.port))
+        .collect();
+    let created = Command::new("redis-cli")
+        .args(["--cluster", "create"])
+        .args(&hosts)
+        .arg("--cluster-yes")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(
+        created.status.success(),
+        "{}",
+        String::from_utf8_lossy(&created.stdout)
+    );
+    for server in &servers {
+        wait_for("the cluster is up", || {
+            server
+                .cli(&["cluster", "info"])
+                .contains("cluster_state:ok")
+        });
+    }
+    servers
+}
+
+fn store(servers: &[Server]) -> RedisStore {
+    builder(&servers[0].address())
+        .cluster(servers[1..].iter().map(Server::address))
+        .deadline(Duration::from_secs(5))
+        .build()
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_are_spread_over_the_nodes_of_a_cluster() {
+    let servers = start();
+    let quotas = QuotaSet::new([
+        Quota::per_day(2).with_name("small"),
+        Quota::per_day(5).with_name("large"),
+    ])
+    .unwrap();
+    let limiter = SharedRateLimiter::builder(&store(&servers), "cluster", quotas)
+        .on_failure(OnStoreFailure::Deny)
+        .build()
+        .unwrap();
+    for key in 0..60 {
+        for expected in [true, true, false] {
+            let verdict = limiter.check(&key, 1).await.unwrap();
+            assert_eq!(verdict.is_admitted(), expected, "{key}");
+        }
+    }
+    for server in &servers {
+        assert_ne!(server.cli(&["dbsize"]), "0");
+    }
+    // Bans are in one slot, and news reaches whoever listens at any node.
+    let jails: Vec<_> = (0..2)
+        .map(|_| {
+            Jail::builder()
+                .sink(NullSink)
+                .shared(&store(&servers))
+                .build()
+                .handle()
+        })
+        .collect();
+    for jail in &jails {
+        assert!(jail.synchronize(Duration::from_secs(10)).await);
+    }
+    jails[0]
+        .ban([203, 0, 113, 7].into(), Duration::from_secs(3600))
+        .unwrap();
+    eventually("the other bans too", async || jails[1].bans().len() == 1).await;
+}
+
+/// A slot moves from one node to another, key by key, while its client is counted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slot_that_moves_is_followed_and_nothing_is_lost() {
+    let servers = start();
+    let quotas = QuotaSet::new([
+        Quota::per_day(1).with_burst(3000).with_name("small"),
+        Quota::per_day(2).with_burst(6000).with_name("large"),
+    ])
+    .unwrap();
+    let limiter = SharedRateLimiter::builder(&store(&servers), "moving", quotas)
+        .on_failure(OnStoreFailure::Deny)
+        .build()
+        .unwrap();
+    assert!(limiter.check("key", 1).await.unwrap().is_admitted());
+    let from = servers
+        .iter()
+        .find(|it| it.cli(&["dbsize"]) == "2")
+        .unwrap();
+    let to = servers.iter().find(|it| it.port != from.port).unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let admitted = Arc::new(AtomicU32::new(1));
+    let load: Vec<_> = (0..4)
+        .map(|_| {
+            let (limiter, stop, admitted) =
+                (limiter.clone(), Arc::clone(&stop), Arc::clone(&admitted));
+            tokio::spawn(async move {
+                while !stop.load(Ordering::Relaxed) {
+                    if limiter
+                        .check("key", 1)
+                        .await
+                        .is_ok_and(|it| it.is_admitted())
+                    {
+                        admitted.fetch_add(1, Ordering::Relaxed);
+                    }
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            })
+        })
+        .collect();
+
+    let keys = from.cli(&["keys", "*moving*"]);
+    let keys: Vec<_> = keys.lines().collect();
+    let slot = from.cli(&["cluster", "keyslot", keys[0]]);
+    let ids = [from, to].map(|it| it.cli(&["cluster", "myid"]));
+    to.cli(&["cluster", "setslot", &slot, "importing", &ids[0]]);
+    from.cli(&["cluster", "setslot", &slot, "migrating", &ids[1]]);
+    for key in &keys {
+        let port = to.port.to_string();
+        assert_eq!(
+            from.cli(&["migrate", "127.0.0.1", &port, key, "0", "5000"]),
+            "OK"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for server in &servers {
+        server.cli(&["cluster", "setslot", &slot, "node", &ids[1]]);
+    }
+    let before = admitted.load(Ordering::Relaxed);
+    eventually("the other node counts", async || {
+        before + 50 < admitted.load(Ordering::Relaxed)
+    })
+    .await;
+    stop.store(true, Ordering::Relaxed);
+    for task in load {
+        task.await.unwrap();
+    }
+    let left = limiter.peek("key", 0).await.unwrap().remaining();
+    assert_eq!(3000 - left, admitted.load(Ordering::Relaxed));
+    assert_eq!(from.cli(&["keys", "*moving*"]), "");
+}
+
+/// A sentinel tells where the master is, and where it is after a failover.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_master_that_a_sentinel_names_is_used() {
+    let servers = [Server::start(), Server::start()];
+    let port = servers[0].port.to_string();
+    servers[1].cli(&["replicaof", "127.0.0.1", &port]);
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("sentinel.conf");
+    std::fs::write(
+        &config,
+        format!("sentinel monitor main 127.0.0.1 {port} 1\n"),
+    )
+    .unwrap();
+    let sentinel = Server::start_sentinel(&config);
+    let store = builder(&sentinel.address())
+        .sentinel("main", None::<String>)
+        .deadline(Duration::from_secs(1))
+        .build()
+        .unwrap();
+    let limiter = SharedRateLimiter::builder(&store, "sentinel", Quota::per_day(100))
+        .on_failure(OnStoreFailure::Deny)
+        .build()
+        .unwrap();
+    assert!(limiter.check("key", 40).await.unwrap().is_admitted());
+    assert_eq!(servers[0].cli(&["dbsize"]), "1");
+    wait_for("the sentinel knows the replica", || {
+        sentinel
+            .cli(&["sentinel", "replicas", "main"])
+            .contains(&servers[1].port.to_string())
+    });
+    wait_for("the replica has the key", || {
+        servers[1].cli(&["dbsize"]) == "1"
+    });
+    wait_for("the sentinel fails over", || {
+        sentinel.cli(&["sentinel", "failover", "main"]) == "OK"
+    });
+    eventually("the other is the master", async || {
+        servers[1].cli(&["role"]).starts_with("master")
+            && servers[0].cli(&["role"]).starts_with("slave")
+    })
+    .await;
+    eventually("the other counts", async || {
+        limiter
+            .check("key", 1)
+            .await
+            .is_ok_and(|it| it.is_admitted())
+    })
+    .await;
+    // What the first has counted is known to the second.
+    assert!(limiter.peek("key", 0).await.unwrap().remaining() < 61);
+}

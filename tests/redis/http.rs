@@ -1,0 +1,174 @@
+//! The policy, its layer and the facade over a store.
+
+use std::{convert::Infallible, net::SocketAddr};
+
+use http::{Request, Response};
+use palisade::{
+    SecurityLayer,
+    client_ip::{ClientIpSource, PeerAddr},
+    event::NullSink,
+    rate_limit::{LegacyReset, Quota, RateLimit, RateLimitLayer, StandardFields},
+    shared_store::OnStoreFailure,
+};
+use tower::{ServiceExt as _, service_fn};
+
+use crate::support::{Server, Words, builder, eventually, free_port};
+
+fn request(client: u8) -> Request<()> {
+    let peer: SocketAddr = ([203, 0, 113, client], 50_000).into();
+    Request::builder()
+        .extension(PeerAddr::from(peer))
+        .body(())
+        .unwrap()
+}
+
+async fn call<L>(layer: &L, client: u8) -> Response<String>
+where
+    L: tower::Layer<
+            Hello,
+            Service: tower::Service<Request<()>, Response = Response<String>, Error = Infallible>,
+        >,
+{
+    layer.layer(hello()).oneshot(request(client)).await.unwrap()
+}
+
+type Hello = tower::util::BoxCloneService<Request<()>, Response<String>, Infallible>;
+
+fn hello() -> Hello {
+    tower::util::BoxCloneService::new(service_fn(|_: Request<()>| async {
+        Ok(Response::new(String::new()))
+    }))
+}
+
+/// Two instances are two layers with stores of their own.
+#[tokio::test]
+async fn two_instances_count_together() {
+    let server = Server::start();
+    let instance = || {
+        let store = server.store();
+        SecurityLayer::builder(ClientIpSource::Peer)
+            .rate_limit(Quota::per_day(1).with_burst(3))
+            .shared_rate_limit(&store, "api", OnStoreFailure::Fallback)
+            .unwrap()
+            .sink(NullSink)
+            .build()
+    };
+    let (one, two) = (instance(), instance());
+    assert_eq!(call(&one, 7).await.status(), 200);
+    assert_eq!(call(&two, 7).await.status(), 200);
+    assert_eq!(call(&one, 7).await.status(), 200);
+    assert_eq!(call(&two, 7).await.status(), 429);
+    assert_eq!(call(&one, 7).await.status(), 429);
+    // Remembered, and not asked for again.
+    assert_eq!(call(&one, 7).await.status(), 429);
+    assert_eq!(call(&two, 8).await.status(), 200);
+}
+
+#[tokio::test]
+async fn fields_are_those_of_memory() {
+    let server = Server::start();
+    let store = server.store();
+    let build = |shared: bool| {
+        let mut limit = RateLimit::builder(Quota::per_hour(7))
+            .standard_fields(StandardFields::Draft11)
+            .legacy_fields(LegacyReset::Delta);
+        if shared {
+            limit = limit.shared(&store, "fields");
+        }
+        RateLimitLayer::from(limit.build().unwrap()).with_sink(NullSink)
+    };
+    let (shared, local) = (build(true), build(false));
+    for step in 0..9 {
+        let (found, expected) = (call(&shared, 7).await, call(&local, 7).await);
+        assert_eq!(found.status(), expected.status(), "{step}");
+        assert_eq!(found.headers().len(), expected.headers().len(), "{step}");
+        for (name, value) in expected.headers() {
+            // Times may differ by a second where one has just passed.
+            if name == "ratelimit" || name == "x-ratelimit-reset" || name == "retry-after" {
+                assert!(found.headers().contains_key(name));
+            } else {
+                assert_eq!(found.headers()[name], value, "{step} {name}");
+            }
+        }
+        let left = |response: &Response<String>| {
+            let field = response.headers()["ratelimit"].to_str().unwrap().to_owned();
+            field.split(";t=").next().unwrap().to_owned()
+        };
+        assert_eq!(left(&found), left(&expected), "{step}");
+    }
+}
+
+#[tokio::test]
+async fn charges_are_taken_back_by_outcome() {
+    let server = Server::start();
+    let store = server.store();
+    let limit = RateLimit::builder(Quota::per_day(1).with_burst(2))
+        .shared(&store, "failures")
+        .count_failures_only()
+        .build()
+        .unwrap();
+    let layer = RateLimitLayer::from(limit).with_sink(NullSink);
+    for _ in 0..10 {
+        assert_eq!(call(&layer, 7).await.status(), 200);
+    }
+}
+
+/// T27: a store that is not there when the service starts is used when it is.
+#[tokio::test]
+async fn a_service_starts_without_the_store() {
+    let mut server = Server::new(&[]);
+    let words = Words::default();
+    let store = builder(&server.address())
+        .sink(words.clone())
+        .build()
+        .unwrap();
+    let limit = RateLimit::builder(Quota::per_day(1).with_burst(4))
+        .shared(&store, "start")
+        .build()
+        .unwrap();
+    let layer = RateLimitLayer::from(limit).with_sink(NullSink);
+    // Half of the quota is the share of one of two instances.
+    assert_eq!(call(&layer, 7).await.status(), 200);
+    assert_eq!(call(&layer, 7).await.status(), 200);
+    assert_eq!(call(&layer, 7).await.status(), 429);
+    assert!(!store.is_available());
+    assert_eq!(words.take(), ["limiter_store_failed"]);
+
+    server.spawn();
+    eventually("the store is used", async || store.is_available()).await;
+    assert_eq!(words.take(), ["limiter_store_recovered"]);
+    for _ in 0..4 {
+        assert_eq!(call(&layer, 7).await.status(), 200);
+    }
+    assert_eq!(call(&layer, 7).await.status(), 429);
+}
+
+#[tokio::test]
+async fn a_limit_decides_what_happens_without_the_store() {
+    let store = builder(&format!("redis://127.0.0.1:{}", free_port()))
+        .build()
+        .unwrap();
+    let layer = |name: &str, on_failure| {
+        let limit = RateLimit::builder(Quota::per_day(1).with_burst(1))
+            .shared(&store, name)
+            .on_store_failure(on_failure)
+            .build()
+            .unwrap();
+        RateLimitLayer::from(limit).with_sink(NullSink)
+    };
+    let (allow, deny) = (
+        layer("allow", OnStoreFailure::Allow),
+        layer("deny", OnStoreFailure::Deny),
+    );
+    for _ in 0..10 {
+        assert_eq!(call(&allow, 7).await.status(), 200);
+        let denied = call(&deny, 7).await;
+        assert_eq!(denied.status(), 503);
+        assert_eq!(denied.headers()["retry-after"], "1");
+        assert!(
+            denied.body().contains("temporary-reduced-capacity"),
+            "{}",
+            denied.body()
+        );
+    }
+}

@@ -1,0 +1,199 @@
+//! Servers that tests start and stop.
+
+use std::{
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+    thread,
+    time::{Duration, Instant},
+};
+
+use palisade::{
+    event::{EventSink, SecurityEvent},
+    secret::SecretString,
+    shared_store::{RedisStore, RedisStoreBuilder},
+};
+use tempfile::TempDir;
+
+/// What all instances of these tests know.
+pub(crate) const HASH_KEY: &str = "0123456789abcdef0123456789abcdef";
+/// How long anything may take that happens by itself.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A server of a test's own, which is killed when the test ends.
+pub(crate) struct Server {
+    directory: TempDir,
+    pub(crate) port: u16,
+    arguments: Vec<String>,
+    child: Option<Child>,
+}
+
+impl Server {
+    /// Starts a server that keeps nothing on disk.
+    pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    pub(crate) fn start_with(arguments: &[&str]) -> Self {
+        let mut server = Self::new(arguments);
+        server.spawn();
+        server
+    }
+
+    /// Finds a place for a server that does not run yet.
+    pub(crate) fn new(arguments: &[&str]) -> Self {
+        Self {
+            directory: tempfile::tempdir().unwrap(),
+            port: free_port(),
+            arguments: arguments.iter().map(|it| (*it).to_owned()).collect(),
+            child: None,
+        }
+    }
+
+    /// Starts the server, and waits until it answers.
+    pub(crate) fn spawn(&mut self) {
+        let program = std::env::var("PALISADE_REDIS_SERVER");
+        let child = Command::new(program.as_deref().unwrap_or("redis-server"))
+            .args(["--port", &self.port.to_string()])
+            .args(["--bind", "127.0.0.1"])
+            .args(["--unixsocket", self.socket().to_str().unwrap()])
+            .args(["--save", "", "--appendonly", "no", "--daemonize", "no"])
+            .args(["--dir", self.directory.path().to_str().unwrap()])
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("redis-server, of Debian's package of that name");
+        self.child = Some(child);
+        wait_for("the server answers", || {
+            self.try_cli(&["ping"])
+                .is_ok_and(|it| it.contains("PONG") || it.contains("NOAUTH"))
+        });
+    }
+
+    /// Starts a sentinel, which writes to its configuration.
+    pub(crate) fn start_sentinel(config: &Path) -> Self {
+        let mut server = Self::new(&[]);
+        let child = Command::new("redis-server")
+            .arg(config)
+            .args(["--sentinel", "--port", &server.port.to_string()])
+            .args(["--bind", "127.0.0.1"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        server.child = Some(child);
+        wait_for("the sentinel answers", || server.try_cli(&["ping"]).is_ok());
+        server
+    }
+
+    pub(crate) fn address(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.directory.path().join("s")
+    }
+
+    /// Runs a command as the administrator.
+    #[track_caller]
+    pub(crate) fn cli(&self, arguments: &[&str]) -> String {
+        let answer = self.try_cli(arguments).unwrap();
+        assert!(!answer.starts_with("ERR"), "{arguments:?}: {answer}");
+        answer
+    }
+
+    fn try_cli(&self, arguments: &[&str]) -> std::io::Result<String> {
+        let output = Command::new("redis-cli")
+            .args(["-p", &self.port.to_string()])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()?;
+        if !output.status.success() {
+            return Err(std::io::Error::other("the server does not answer"));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// Sends a signal to the server, and to nothing else.
+    pub(crate) fn signal(&self, signal: &str) {
+        let pid = self.child.as_ref().unwrap().id().to_string();
+        let sent = Command::new("kill").args([signal, &pid]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    pub(crate) fn store(&self) -> RedisStore {
+        self.builder().build().unwrap()
+    }
+
+    /// Returns a builder whose deadline a busy machine keeps.
+    pub(crate) fn builder(&self) -> RedisStoreBuilder {
+        builder(&self.address()).deadline(Duration::from_secs(5))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+pub(crate) fn builder(address: &str) -> RedisStoreBuilder {
+    RedisStore::builder(address, SecretString::from(HASH_KEY)).sink(palisade::event::NullSink)
+}
+
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// Waits for what happens by itself.
+#[track_caller]
+pub(crate) fn wait_for(what: &str, mut happened: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !happened() {
+        assert!(start.elapsed() < PATIENCE, "{what}: it never happened");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Waits for what happens by itself on this runtime.
+pub(crate) async fn eventually(what: &str, mut happened: impl AsyncFnMut() -> bool) {
+    let start = Instant::now();
+    while !happened().await {
+        assert!(start.elapsed() < PATIENCE, "{what}: it never happened");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A sink that keeps the words of the events.
+#[derive(Clone, Default)]
+pub(crate) struct Words(Arc<Mutex<Vec<String>>>);
+
+impl Words {
+    pub(crate) fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+impl EventSink for Words {
+    fn record(&self, event: &SecurityEvent<'_>) {
+        self.0
+            .lock()
+            .unwrap()
+            .push(event.action().as_str().to_owned());
+    }
+}
