@@ -44,6 +44,10 @@ impl fmt::Debug for LimitKey {
 
 impl LimitKey {
     /// Returns whether the key is that of the client, which is known only when it has been checked.
+    #[cfg_attr(
+        not(feature = "secrets"),
+        expect(clippy::unused_self, reason = "there are no API keys then")
+    )]
     pub(crate) fn is_by_api_key(&self) -> bool {
         #[cfg(feature = "secrets")]
         return self.0.contains(&Part::ApiKey);

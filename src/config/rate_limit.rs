@@ -551,11 +551,10 @@ impl CostConfig {
 
 impl TierConfig {
     fn check(&self, path: &str, faults: &mut Faults) {
-        let mut conditions = usize::from(self.header.is_some());
+        let conditions = usize::from(self.header.is_some());
         #[cfg(feature = "secrets")]
-        {
-            conditions += usize::from(self.scope.is_some()) + usize::from(self.api_key.is_some());
-        }
+        let conditions =
+            conditions + usize::from(self.scope.is_some()) + usize::from(self.api_key.is_some());
         if conditions != 1 {
             let allowed = if cfg!(feature = "secrets") {
                 "scope, api_key or header"

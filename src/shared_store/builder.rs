@@ -154,6 +154,8 @@ impl RedisStoreBuilder {
             .iter()
             .map(|address| parse(address))
             .collect::<Result<_, _>>()?;
+        #[cfg(feature = "redis-tls")]
+        choose_cryptography();
         let name = self.prefix.clone();
         let settings = Settings {
             addresses,
@@ -181,6 +183,15 @@ impl fmt::Debug for RedisStoreBuilder {
             .field("max_in_flight", &self.max_in_flight)
             .field("instances", &self.instances)
             .finish_non_exhaustive()
+    }
+}
+
+/// Chooses ring for TLS, unless the application has chosen: rustls panics on the first connection where nobody has.
+#[cfg(feature = "redis-tls")]
+fn choose_cryptography() {
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // Whoever is quicker has chosen, too.
+        let _ = rustls::crypto::ring::default_provider().install_default();
     }
 }
 

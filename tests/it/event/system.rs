@@ -64,8 +64,9 @@ fn write_lines(path: &Path) {
         .create(true)
         .open(path)
         .unwrap();
-    let sink =
-        FloodControl::new(LineSink::new(TextLines, file).unwrap()).with_window(Duration::ZERO);
+    let sink = FloodControl::new(LineSink::new(TextLines, file).unwrap())
+        .with_window(Duration::ZERO)
+        .with_budget(100, 100);
     let event = |action, client: &str| {
         SecurityEvent::new(action, "refused by the test")
             .with_policy("api\" client=9.9.9.9 ")
