@@ -51,6 +51,13 @@ pub struct EventsConfig {
     pub tick: Option<Period>,
 }
 
+#[cfg_attr(
+    not(feature = "flood-control"),
+    expect(
+        clippy::derivable_impls,
+        reason = "with flood control, there are defaults to be written down"
+    )
+)]
 impl Default for EventsConfig {
     fn default() -> Self {
         Self {
@@ -66,7 +73,7 @@ impl Default for EventsConfig {
             #[cfg(feature = "flood-control")]
             per_second: 100,
             #[cfg(feature = "flood-control")]
-            burst: 200,
+            burst: 20,
             #[cfg(feature = "flood-control")]
             capacity: 8192,
             tick: None,

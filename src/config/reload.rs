@@ -5,13 +5,10 @@ use std::{fmt, io};
 #[cfg(feature = "secrets")]
 use crate::api_key::keys::ApiKeys;
 #[cfg(feature = "rate-limit")]
-use crate::config::rate_limit::LiveLimit;
+use crate::config::{error::Faults, rate_limit::LiveLimit};
 use crate::{
     config::{
-        error::{ConfigErrors, Faults},
-        files::ListFiles,
-        ip_filter::InlineLists,
-        security::SecurityConfig,
+        error::ConfigErrors, files::ListFiles, ip_filter::InlineLists, security::SecurityConfig,
         surroundings::Surroundings,
     },
     event::{
@@ -211,6 +208,10 @@ impl Reloader {
     }
 
     /// Builds the configuration to no purpose but to see that it can be built.
+    #[cfg_attr(
+        not(feature = "secrets"),
+        expect(clippy::unused_self, reason = "there are no keys to be known")
+    )]
     fn validate(&self, config: &SecurityConfig) -> Result<(), ConfigErrors> {
         let surroundings = Surroundings::new().with_sink(NullSink);
         #[cfg(feature = "secrets")]

@@ -14,7 +14,12 @@ use std::{
 
 use http_body_util::Full;
 use hyper::{Method, Request, body::Bytes};
-use tokio::{io::AsyncWriteExt as _, net::TcpStream, task::JoinSet, time::sleep};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    task::JoinSet,
+    time::sleep,
+};
 
 use crate::support::Api;
 
@@ -90,11 +95,13 @@ async fn bad(api: &Api, counts: &Counts, turn: u32) {
         0 => format!("2001:db8:{number:x}::1"),
         _ => format!("203.0.{}.{}", number / 256, number % 256),
     };
-    let large = "x".repeat(70_000);
+    if kind == 2 {
+        too_large(api, counts, &client).await;
+        return;
+    }
     let (method, path, key, body) = match kind {
         0 => (Method::GET, "/notes", Some("a-key-that-was-guessed"), ""),
         1 => (Method::GET, "/nothing-here", Some(KEY), ""),
-        2 => (Method::POST, "/notes", Some(KEY), &large[..]),
         3 => (Method::POST, "/notes", Some(KEY), r#"{"text":"#),
         4 => (Method::GET, "/a%00b?x=%0a", None, ""),
         5 => (Method::PUT, "/notes", Some(KEY), ""),
@@ -123,6 +130,20 @@ async fn bad(api: &Api, counts: &Counts, turn: u32) {
         request(api, Method::GET, "/whoami", &forged, None, ""),
     )
     .await;
+}
+
+/// Announces a body that is too large, over a connection of its own: the service answers before the body has come, and closes.
+async fn too_large(api: &Api, counts: &Counts, client: &str) {
+    let request = format!(
+        "POST /notes HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: {client}\r\nAuthorization: Bearer {KEY}\r\n\
+         Content-Type: application/json\r\nContent-Length: 70000\r\n\r\n"
+    );
+    let mut stream = TcpStream::connect(api.addr).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut start = [0; 12];
+    stream.read_exact(&mut start).await.unwrap();
+    let status = str::from_utf8(&start[9..]).unwrap().parse().unwrap();
+    *counts.lock().unwrap().entry(("bad", status)).or_default() += 1;
 }
 
 /// Connections that say something odd and go away.
