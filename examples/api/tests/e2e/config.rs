@@ -189,7 +189,7 @@ async fn a_signal_reloads_the_file_and_a_bad_one_keeps_all_old_values() {
     write("[rate_limit]\nquotas = [\"1000/minute\"]\n[ip_filter]\ndeny = [\"loopback\"]");
     hang_up(&api).await;
     let line = api.line_with("config_reloaded").await;
-    assert_eq!(line["target"], "palisade::security");
+    assert_eq!(line["log"]["logger"], "palisade::security");
     assert!(line.to_string().contains("ip_filter.deny"), "{line}");
     becomes(&api, "/notes", 403).await;
 
