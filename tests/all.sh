@@ -152,7 +152,7 @@ RUSTDOCFLAGS="-D warnings" cargo doc -p palisade --no-deps --all-features
 
 say "examples and benches build"
 cargo build --workspace --examples --all-features
-cargo bench --workspace --all-features --no-run
+cargo build --workspace --benches --all-features
 
 # Dev-dependencies bring features along that users do not have: the library must build without them.
 say "the library alone, each feature"
