@@ -324,7 +324,7 @@ async fn without_descriptors_the_service_waits_for_some() {
         streams.push(say(&api, b"").await);
     }
     let line = api.line_with("cannot accept a connection").await;
-    assert_eq!(line["level"], "WARN");
+    assert_eq!(line["log.level"], "warn");
     // One that is open is still served, and whoever comes is served when the silent ones have gone.
     assert_eq!(api.get("/whoami").await.status(), 200);
     let mut late = say(&api, b"GET /whoami HTTP/1.1\r\nHost: x\r\n\r\n").await;
