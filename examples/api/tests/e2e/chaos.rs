@@ -433,7 +433,7 @@ async fn a_bad_certificate_leaves_the_old_one_in_use() {
         let line = api
             .line_with("the TLS certificate cannot be exchanged")
             .await;
-        assert_eq!(line["level"], "ERROR");
+        assert_eq!(line["log.level"], "error");
         let response = api.get_tls("/whoami", one.cert.der()).await;
         assert_eq!(response.status(), 200);
     }
@@ -502,7 +502,7 @@ async fn a_wall_clock_that_jumps_lets_nobody_in_and_keeps_nobody_out() {
     let years: std::collections::BTreeSet<_> = log
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .filter_map(|line| Some(line["timestamp"].as_str()?.get(..4)?.to_owned()))
+        .filter_map(|line| Some(line["@timestamp"].as_str()?.get(..4)?.to_owned()))
         .collect();
     assert_eq!(years.len(), 3, "{years:?}");
 }
