@@ -28,8 +28,10 @@ impl Server {
             .expect("redis-server is there: tests/all.sh installs it");
         for _ in 0..400 {
             if TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
-                let _child = child;
-                return Self { port, _child };
+                return Self {
+                    port,
+                    _child: child,
+                };
             }
             sleep(Duration::from_millis(50)).await;
         }
