@@ -14,11 +14,18 @@ use crate::{
 /// So many decisions in a row without an answer open the breaker.
 const PATIENCE: u32 = 5;
 
+/// So many failures of nodes in a row, without an answer of any, open it too.
+const PATIENCE_WITH_NODES: u32 = 64;
+
 /// Whether the store is asked at all. Open, it is not: nobody waits for a store that is known to be away, and one probe at a time finds out when
 /// it is back.
 pub(crate) struct Breaker {
     open: AtomicBool,
+    /// Whether a node of the cluster is away: the others are asked all the same.
+    part: AtomicBool,
     in_a_row: AtomicU32,
+    /// The same of nodes of a cluster.
+    of_nodes: AtomicU32,
     failures: Vec<(Cause, Counter)>,
     sink: SharedSink,
     name: String,
@@ -28,7 +35,9 @@ impl Breaker {
     pub(crate) fn new(sink: SharedSink, name: String) -> Self {
         let breaker = Self {
             open: AtomicBool::new(false),
+            part: AtomicBool::new(false),
             in_a_row: AtomicU32::new(0),
+            of_nodes: AtomicU32::new(0),
             failures: Cause::ALL
                 .into_iter()
                 .map(|cause| {
@@ -50,12 +59,15 @@ impl Breaker {
     }
 
     pub(crate) fn succeed(&self) {
-        if self.in_a_row.load(Ordering::Relaxed) != 0 {
-            self.in_a_row.store(0, Ordering::Relaxed);
+        for in_a_row in [&self.in_a_row, &self.of_nodes] {
+            if in_a_row.load(Ordering::Relaxed) != 0 {
+                in_a_row.store(0, Ordering::Relaxed);
+            }
         }
     }
 
-    /// Takes note that a decision was not made; returns whether that has opened the breaker, for which whoever is told must see to the probes.
+    /// Takes note that a decision was not made; returns whether that has opened the breaker, or was the first for want of a node, for which whoever
+    /// is told must see to the probes.
     #[must_use]
     pub(crate) fn fail(&self, cause: Cause) -> bool {
         if let Some((_, counter)) = self.failures.iter().find(|(it, _)| *it == cause) {
@@ -64,34 +76,54 @@ impl Breaker {
         if matches!(cause, Cause::Away | Cause::Busy | Cause::NoRuntime) {
             return false;
         }
-        let in_a_row = self
-            .in_a_row
-            .fetch_add(1, Ordering::Relaxed)
-            .saturating_add(1);
-        if !cause.is_certain() && in_a_row < PATIENCE {
+        if cause == Cause::Node {
+            let first = !self.part.swap(true, Ordering::Relaxed);
+            if first && !self.is_open() {
+                self.tell(Action::LimiterStoreFailed, cause.as_str());
+            }
+            if count(&self.of_nodes) < PATIENCE_WITH_NODES {
+                return first;
+            }
+        } else if count(&self.in_a_row) < PATIENCE && !cause.is_certain() {
             return false;
         }
         if self.open.swap(true, Ordering::Relaxed) {
             return false;
         }
         self.tell_gauge(false);
-        self.sink.record(
-            &SecurityEvent::new(Action::LimiterStoreFailed, cause.as_str())
-                .with_policy(&*self.name),
-        );
+        self.tell(Action::LimiterStoreFailed, cause.as_str());
         true
     }
 
     /// Takes note that a probe was answered.
     pub(crate) fn close(&self) {
-        self.in_a_row.store(0, Ordering::Relaxed);
+        self.succeed();
+        let part = self.part.swap(false, Ordering::Relaxed);
+        let open = self.open.swap(false, Ordering::Relaxed);
+        if open {
+            self.tell_gauge(true);
+        }
+        if open || part {
+            self.tell(Action::LimiterStoreRecovered, "shared store answers again");
+        }
+    }
+
+    /// Takes note that a probe was answered by some nodes of a cluster: these are asked again.
+    pub(crate) fn close_in_part(&self) {
+        self.succeed();
+        self.part.store(true, Ordering::Relaxed);
         if self.open.swap(false, Ordering::Relaxed) {
             self.tell_gauge(true);
-            self.sink.record(
-                &SecurityEvent::new(Action::LimiterStoreRecovered, "shared store answers again")
-                    .with_policy(&*self.name),
+            self.tell(
+                Action::LimiterStoreRecovered,
+                "some nodes of the shared store's cluster answer again",
             );
         }
+    }
+
+    fn tell(&self, action: Action, reason: &'static str) {
+        self.sink
+            .record(&SecurityEvent::new(action, reason).with_policy(&*self.name));
     }
 
     /// Returns how many decisions the store has not made.
@@ -115,4 +147,9 @@ impl Breaker {
             if up { 1.0 } else { 0.0 },
         );
     }
+}
+
+/// Counts one more, and returns how many there are.
+fn count(in_a_row: &AtomicU32) -> u32 {
+    in_a_row.fetch_add(1, Ordering::Relaxed).saturating_add(1)
 }

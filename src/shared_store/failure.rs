@@ -24,6 +24,8 @@ pub(crate) enum Cause {
     Loading,
     /// The server has no memory left for writes.
     Memory,
+    /// A node of the cluster cannot be reached, or takes no writes; others may.
+    Node,
     /// No tokio runtime is running here.
     NoRuntime,
     /// The user may not do what is needed.
@@ -52,6 +54,7 @@ impl Cause {
             Self::Away
             | Self::Busy
             | Self::Moving
+            | Self::Node
             | Self::NoRuntime
             | Self::Reply
             | Self::Timeout => false,
@@ -68,6 +71,7 @@ impl Cause {
             Self::Connection => "shared store cannot be reached",
             Self::Loading => "shared store is loading its data",
             Self::Memory => "shared store has no memory left",
+            Self::Node => "a node of the shared store's cluster does not serve",
             Self::NoRuntime => "shared store needs a tokio runtime",
             Self::Permission => "shared store's user lacks a permission",
             Self::ReadOnly => "shared store takes no writes",
@@ -87,6 +91,7 @@ impl Cause {
             Self::Loading => "loading",
             Self::Memory => "memory",
             Self::Moving => "moving",
+            Self::Node => "node",
             Self::NoRuntime => "no_runtime",
             Self::Permission => "permission",
             Self::ReadOnly => "read_only",
@@ -95,7 +100,7 @@ impl Cause {
         }
     }
 
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Authentication,
         Self::Away,
         Self::Busy,
@@ -104,6 +109,7 @@ impl Cause {
         Self::Loading,
         Self::Memory,
         Self::Moving,
+        Self::Node,
         Self::NoRuntime,
         Self::Permission,
         Self::ReadOnly,
@@ -144,6 +150,16 @@ impl Cause {
             return Self::Permission;
         }
         Self::Reply
+    }
+
+    /// Returns the cause of a failure of one node where others have other keys.
+    pub(crate) fn of_part(self) -> Self {
+        match self {
+            Self::Cluster | Self::Connection | Self::Loading | Self::Memory | Self::ReadOnly => {
+                Self::Node
+            }
+            cause => cause,
+        }
     }
 
     pub(crate) fn of(error: &RedisError) -> Self {

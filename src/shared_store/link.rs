@@ -13,7 +13,7 @@ use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, Pipeline, ProtocolVersion,
     RedisError, RedisResult, Value, aio::MultiplexedConnection, cmd,
 };
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::Instant};
 
 use crate::shared_store::{
     failure::Cause,
@@ -23,6 +23,9 @@ use crate::shared_store::{
 
 /// How long making a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The slots of a cluster are not read again more often than this: while a node is away, every failure asks for it.
+const REOPEN: Duration = Duration::from_millis(250);
 
 /// What connects with the store, which all calls share.
 #[derive(Clone)]
@@ -36,6 +39,8 @@ pub(crate) enum Link {
 pub(crate) struct Node {
     connection: MultiplexedConnection,
     dead: Arc<AtomicBool>,
+    /// Whether there are others that have other keys.
+    is_part: bool,
 }
 
 /// Connections to the nodes of a cluster, made when they are needed.
@@ -43,8 +48,10 @@ pub(crate) struct Cluster {
     slots: Slots,
     /// How nodes are connected to, but for host and port.
     template: ConnectionInfo,
-    nodes: Mutex<HashMap<(String, u16), Node>>,
+    /// Nothing stands for a node that could not be reached: it is not tried again before the slots are read again.
+    nodes: Mutex<HashMap<(String, u16), Option<Node>>>,
     stale: Arc<AtomicBool>,
+    opened: Instant,
     response: Duration,
 }
 
@@ -74,7 +81,9 @@ impl Link {
     /// Returns whether another one must be made.
     pub(crate) fn is_dead(&self) -> bool {
         match self {
-            Self::Cluster(cluster) => cluster.stale.load(Ordering::Relaxed),
+            Self::Cluster(cluster) => {
+                cluster.stale.load(Ordering::Relaxed) && REOPEN <= cluster.opened.elapsed()
+            }
             Self::Single(node) => node.dead.load(Ordering::Relaxed),
         }
     }
@@ -90,12 +99,21 @@ impl Node {
         let client = client(address, settings, ProtocolVersion::RESP2);
         let client = client.map_err(|error| Cause::of(&error))?;
         let connection = connect(&client, response).await?;
-        Ok(Self { connection, dead })
+        Ok(Self {
+            connection,
+            dead,
+            is_part: false,
+        })
     }
 
     /// Sees to it that the connection, and the link it belongs to, is not used again.
     pub(crate) fn kill(&self) {
         self.dead.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns what a failure of this server means for the store.
+    pub(crate) fn cause(&self, cause: Cause) -> Cause {
+        if self.is_part { cause.of_part() } else { cause }
     }
 
     /// Sends a pipeline. An answer that is an error stands in its place.
@@ -111,7 +129,7 @@ impl Node {
             Err(error) => {
                 // Whatever comes later on this connection is an answer that nobody waits for any more.
                 self.kill();
-                Err(Cause::of(&error))
+                Err(self.cause(Cause::of(&error)))
             }
         }
     }
@@ -138,6 +156,7 @@ impl Cluster {
             template: address.clone(),
             nodes: Mutex::default(),
             stale,
+            opened: Instant::now(),
             response,
         })))
     }
@@ -158,16 +177,27 @@ impl Cluster {
         place: &(String, u16),
         settings: &Settings,
     ) -> Result<Node, Cause> {
-        let mut nodes = self.nodes.lock().await;
-        if let Some(node) = nodes.get(place) {
-            return Ok(node.clone());
+        if let Some(known) = self.nodes.lock().await.get(place) {
+            return known.clone().ok_or(Cause::Node);
         }
         let address = with_host(&self.template, place);
         let stale = Arc::clone(&self.stale);
-        match Node::open(&address, settings, self.response, stale).await {
+        // Nobody who asks another node waits for this one.
+        let opened = Node::open(&address, settings, self.response, stale).await;
+        let mut nodes = self.nodes.lock().await;
+        match opened {
             Ok(node) => {
-                nodes.insert(place.clone(), node.clone());
+                let node = Node {
+                    is_part: true,
+                    ..node
+                };
+                nodes.insert(place.clone(), Some(node.clone()));
                 Ok(node)
+            }
+            Err(cause) if cause.of_part() == Cause::Node => {
+                nodes.entry(place.clone()).or_insert(None);
+                self.is_stale();
+                Err(Cause::Node)
             }
             Err(cause) => {
                 self.is_stale();

@@ -69,6 +69,9 @@
 //! | a replica, or read-only | the limit's choice, at once | `limiter_store_failed` | `faults::a_replica_is_given_up_and_a_master_used` |
 //! | out of memory | the limit's choice, at once; refusals are still decided | `limiter_store_failed` | `faults::a_server_without_memory_is_given_up_and_used_again` |
 //! | a permission is missing | the limit's choice, at once | `limiter_store_failed` | `faults::a_user_without_permission_is_given_up_and_used_again` |
+//! | a node of a cluster killed | its clients: the limit's choice, at once; the others are decided | `limiter_store_failed` | `cluster::the_other_nodes_decide_while_one_is_away` |
+//! | its certificate is not trusted | the limit's choice, at once | `limiter_store_failed` | `tls::a_certificate_that_nobody_vouches_for_is_as_no_store` |
+//! | the password was replaced | the limit's choice, at once, until the new one is here | `limiter_store_failed` | `acl::a_password_that_was_replaced_is_used_by_the_next_connection` |
 //! | restarted empty | quotas are full; bans are told again by the instances | as for killed | `bans::a_store_that_was_emptied_is_filled_again` |
 //! | scripts flushed | nothing | none | `cases::a_flushed_script_is_loaded_again_and_counted_once` |
 //! | more decisions in flight than may be | the limit's choice, at once | none | `faults::decisions_in_flight_are_bounded` |
@@ -90,6 +93,8 @@
 //!   store and all instances stop at the same time; `appendonly yes` keeps them then.
 //! - **Latency.** A decision is one round trip. The deadline is what a request may lose when the store is slow: it should be a few times the round trip at a busy
 //!   hour, and well below the patience of clients. Where the store forks to save, or shares its machine, 50 ms is not too much.
+//! - **Cluster.** With `cluster-require-full-coverage no` a node that is away concerns its own clients alone. With `yes`, which is the default, the nodes that are left soon refuse all
+//!   clients, and the whole store is away; nodes with replicas come back by themselves.
 //! - **One store for several services:** let them differ in the [prefix](RedisStoreBuilder::prefix), and the rules of the user with it.
 //!
 //! # The user

@@ -149,21 +149,29 @@ impl RedisStore {
         }
     }
 
-    /// Asks the store whether it takes writes.
-    pub(crate) async fn probe(&self) -> bool {
+    /// Asks the store whether it takes writes, and takes note where it does; returns whether all of it does.
+    async fn probe(&self) -> bool {
         // In a cluster, so many keys that next to surely every node has one of them.
         let keys = match self.0.settings.topology {
             Topology::Cluster => 32,
             Topology::Sentinel(_) | Topology::Single => 1,
         };
+        let mut answered = 0;
         for key in 0..keys {
             let mut command = self.0.probe.call(1);
             command.arg(self.named(&format!("probe:{key}")));
-            if self.ask(&self.0.probe, command).await.is_err() {
-                return false;
+            match self.ask(&self.0.probe, command).await {
+                Ok(_) => answered += 1,
+                Err(Cause::Node) => {}
+                Err(_) => return false,
             }
         }
-        true
+        if answered == keys {
+            self.0.breaker.close();
+        } else if answered != 0 {
+            self.0.breaker.close_in_part();
+        }
+        answered == keys
     }
 
     async fn ask(&self, script: &Arc<Script>, command: Cmd) -> Result<Value, Cause> {
@@ -206,7 +214,7 @@ impl RedisStore {
 
     /// Takes note of a failure, and sees to it that somebody looks when the store is back.
     fn failed(&self, cause: Cause) -> Cause {
-        if self.0.breaker.fail(cause) || cause == Cause::Away {
+        if self.0.breaker.fail(cause) || matches!(cause, Cause::Away | Cause::Node) {
             self.see_to_probe();
         }
         cause
@@ -238,7 +246,6 @@ async fn probe(inner: Weak<Inner>) {
         };
         let store = RedisStore(inner);
         if store.probe().await {
-            store.0.breaker.close();
             return;
         }
         pause = (pause * 2).min(LONGEST_PAUSE);

@@ -214,7 +214,7 @@ fn read(node: &Node, value: Option<Value>) -> Answer {
         // Another server may have become the master: the next connection finds it.
         node.kill();
     }
-    Answer::Known(Err(cause))
+    Answer::Known(Err(node.cause(cause)))
 }
 
 /// So often a call is sent elsewhere.

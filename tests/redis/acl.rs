@@ -6,11 +6,11 @@ use palisade::{
     event::NullSink,
     jail::Jail,
     rate_limit::{Quota, SharedRateLimiter},
-    secret::SecretString,
+    secret::{SecretLoader, SecretString},
     shared_store::OnStoreFailure,
 };
 
-use crate::support::{Server, eventually};
+use crate::support::{Events, Server, eventually};
 
 /// The rules of the documentation.
 fn rules() -> Vec<&'static str> {
@@ -82,4 +82,88 @@ async fn the_documented_user_may_do_what_is_needed_and_no_more() {
     assert!(denied.contains("no permissions"), "{denied}");
     let denied = server.cli(&["acl", "dryrun", "palisade", "get", "other:key"]);
     assert!(denied.contains("no permissions"), "{denied}");
+}
+
+/// Whoever is connected stays so; whoever connects has the password of that time.
+#[tokio::test]
+async fn a_password_that_was_replaced_is_used_by_the_next_connection() {
+    let server = Server::start();
+    let admit = |rule: &str| {
+        let rules = ["~*", "&*", "+@all", rule];
+        let command = [["acl", "setuser", "palisade", "on"], rules].concat();
+        assert_eq!(server.cli(&command), "OK");
+    };
+    let part = || server.cli(&["client", "kill", "user", "palisade"]);
+    admit(">w0rd-one");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("store-password");
+    std::fs::write(&file, "w0rd-one\n").unwrap();
+    let password = SecretLoader::new()
+        .with_directory(directory.path())
+        .secret("store-password")
+        .rotating(Duration::from_secs(60))
+        .unwrap();
+    let events = Events::default();
+    let store = server
+        .builder()
+        .username("palisade")
+        .rotating_password(password.clone())
+        .sink(events.clone())
+        .build()
+        .unwrap();
+    let limiter = SharedRateLimiter::builder(&store, "rotated", Quota::per_day(100))
+        .on_failure(OnStoreFailure::Deny)
+        .build()
+        .unwrap();
+    assert!(limiter.check("key", 1).await.unwrap().is_admitted());
+
+    // The server has the new one alone, and the connection lasts.
+    admit("resetpass");
+    admit(">w0rd-two");
+    assert!(limiter.check("key", 1).await.unwrap().is_admitted());
+    assert_eq!(events.take_reasons(), [""; 0]);
+
+    // Without the new one, there is no next connection.
+    assert_eq!(part(), "1");
+    let error = async || limiter.check("key", 1).await.unwrap_err().to_string();
+    let mut errors = vec![error().await];
+    eventually("the password is refused", async || {
+        errors.push(error().await);
+        server.cli(&["acl", "log"]).contains("palisade")
+    })
+    .await;
+    let reasons = events.take_reasons();
+    assert_eq!(reasons.len(), 1, "{reasons:?}");
+    let shown = format!("{errors:?} {reasons:?} {store:?} {limiter:?}");
+    assert!(!shown.contains("w0rd"), "{shown}");
+
+    std::fs::write(&file, "w0rd-two\n").unwrap();
+    password.reload().unwrap();
+    eventually("the new password is used", async || {
+        limiter.check("key", 1).await.is_ok()
+    })
+    .await;
+    assert_eq!(events.take_reasons(), ["shared store answers again"]);
+    // What was counted before is counted still.
+    let left = limiter.peek("key", 0).await.unwrap().remaining();
+    assert_eq!(left, 97);
+
+    // A first connection that is refused says why.
+    let other = server
+        .builder()
+        .username("palisade")
+        .password(SecretString::from("w0rd-one"))
+        .sink(events.clone())
+        .build()
+        .unwrap();
+    let limiter = SharedRateLimiter::builder(&other, "rotated", Quota::per_day(100))
+        .on_failure(OnStoreFailure::Deny)
+        .build()
+        .unwrap();
+    let expected = "shared store refuses the user or the password";
+    assert_eq!(
+        limiter.check("key", 1).await.unwrap_err().to_string(),
+        expected
+    );
+    assert_eq!(events.take_reasons(), [expected]);
 }

@@ -16,14 +16,19 @@ use palisade::{
     shared_store::{OnStoreFailure, RedisStore},
 };
 
-use crate::support::{Server, builder, eventually, free_port, wait_for};
+use crate::support::{Events, Server, builder, eventually, free_port, wait_for};
 
 /// Starts three masters with a third of the slots each.
 fn start() -> Vec<Server> {
+    start_with(&[])
+}
+
+fn start_with(arguments: &[&str]) -> Vec<Server> {
     let servers: Vec<_> = (0..3)
         .map(|_| {
             let bus = free_port().to_string();
-            Server::start_with(&["--cluster-enabled", "yes", "--cluster-port", &bus])
+            let cluster = ["--cluster-enabled", "yes", "--cluster-port", &bus];
+            Server::start_with(&[&cluster, arguments].concat())
         })
         .collect();
     let hosts: Vec<_> = servers
@@ -221,4 +226,56 @@ async fn the_master_that_a_sentinel_names_is_used() {
     .await;
     // What the first has counted is known to the second.
     assert!(limiter.peek("key", 0).await.unwrap().remaining() < 61);
+}
+
+/// One of three nodes dies: its clients are decided as the limit says, and nobody else's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_other_nodes_decide_while_one_is_away() {
+    let mut servers = start_with(&["--cluster-require-full-coverage", "no"]);
+    let events = Events::default();
+    // The one that dies is the one that is asked for the slots first.
+    let store = builder(&servers[0].address())
+        .cluster(servers[1..].iter().map(Server::address))
+        .deadline(Duration::from_secs(5))
+        .sink(events.clone())
+        .build()
+        .unwrap();
+    let limiter = SharedRateLimiter::builder(&store, "partial", Quota::per_day(1).with_burst(900))
+        .on_failure(OnStoreFailure::Deny)
+        .build()
+        .unwrap();
+    let ask = async || {
+        let mut away = Vec::new();
+        for key in 0..30 {
+            match limiter.check(&key, 1).await {
+                Ok(verdict) => assert!(verdict.is_admitted()),
+                Err(error) => away.push((key, error.to_string())),
+            }
+        }
+        away
+    };
+    assert!(ask().await.is_empty());
+    let of_first = servers[0].cli(&["dbsize"]).parse::<usize>().unwrap();
+    assert!((1..30).contains(&of_first), "{of_first}");
+
+    servers[0].kill();
+    // Whichever way the loss shows, it concerns its clients alone, from the first decision on.
+    let reason = "a node of the shared store's cluster does not serve";
+    let first = ask().await;
+    for _ in 0..20 {
+        let away = ask().await;
+        assert_eq!(away.len(), of_first, "{away:?}");
+        assert_eq!(away, first);
+        assert!(away.iter().all(|(_, it)| it == reason), "{away:?}");
+    }
+    assert!(store.is_available());
+    assert_eq!(events.take_reasons(), [reason]);
+
+    servers[0].spawn();
+    eventually("all nodes decide", async || ask().await.is_empty()).await;
+    eventually("somebody is told", async || {
+        events.take_reasons() == ["shared store answers again"]
+    })
+    .await;
+    assert!(ask().await.is_empty());
 }

@@ -14,8 +14,12 @@ mod acl;
 mod bans;
 mod cases;
 mod cluster;
+mod equal;
 mod faults;
 mod http;
+mod keys;
 mod processes;
 mod proxy;
 mod support;
+#[cfg(feature = "redis-tls")]
+mod tls;

@@ -197,3 +197,25 @@ impl EventSink for Words {
             .push(event.action().as_str().to_owned());
     }
 }
+
+/// A sink that keeps the events.
+#[derive(Clone, Default)]
+pub(crate) struct Events(Arc<Mutex<Vec<SecurityEvent<'static>>>>);
+
+impl Events {
+    pub(crate) fn take(&self) -> Vec<SecurityEvent<'static>> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+
+    /// Returns the reasons of the events.
+    pub(crate) fn take_reasons(&self) -> Vec<String> {
+        let events = self.take();
+        events.iter().map(|it| it.reason().to_owned()).collect()
+    }
+}
+
+impl EventSink for Events {
+    fn record(&self, event: &SecurityEvent<'_>) {
+        self.0.lock().unwrap().push(event.clone().into_owned());
+    }
+}

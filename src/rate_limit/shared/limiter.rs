@@ -288,6 +288,10 @@ impl SharedRateLimiter {
             Cost::Exactly(units) => (Operation::Charge, units),
         };
         let quotas = &forms.micros;
+        if self.0.local.table().width() < quotas.metered().len() {
+            // The table refuses it, as it would if the store were away.
+            return Outcome::Decided(self.charge_locally(key, cost, asked, quotas, finish));
+        }
         let decided = self
             .decide(key, operation, units, quotas, &Arrivals::NONE)
             .await;
