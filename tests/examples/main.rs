@@ -13,6 +13,7 @@
 
 mod list;
 mod nginx;
+mod redis;
 mod support;
 
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -101,6 +102,28 @@ async fn tonic() {
         "{}",
         answers[2]
     );
+}
+
+#[tokio::test]
+async fn two_instances() {
+    const EXPECTED: [u16; 4] = [200, 200, 429, 429];
+
+    let redis = redis::Server::start().await;
+    let store = [("REDIS_URL", &*redis.url())];
+    let example = Example::start_with("two_instances", EXPECTED.len(), &store).await;
+    let answers = example.try_all(&EXPECTED).await;
+    assert!(answers[2].contains("retry-after: "));
+    assert!(answers[3].contains("retry-after: "));
+}
+
+/// Each of the two then has half of the quota for itself, which leads to the same answers here.
+#[tokio::test]
+async fn two_instances_without_redis() {
+    const EXPECTED: [u16; 4] = [200, 200, 429, 429];
+
+    let nobody = [("REDIS_URL", "redis://127.0.0.1:1")];
+    let example = Example::start_with("two_instances", EXPECTED.len(), &nobody).await;
+    example.try_all(&EXPECTED).await;
 }
 
 #[tokio::test]

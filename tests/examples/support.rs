@@ -34,7 +34,13 @@ pub(crate) struct Line {
 impl Example {
     /// Starts an example, which prints this many lines to try.
     pub(crate) async fn start(name: &str, count: usize) -> Self {
+        Self::start_with(name, count, &[]).await
+    }
+
+    /// Starts an example in an environment of its own.
+    pub(crate) async fn start_with(name: &str, count: usize, variables: &[(&str, &str)]) -> Self {
         let mut child = Command::new(folder().join(name))
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -68,25 +74,34 @@ impl Example {
 /// Starts an example, runs the lines that it says to try, and checks that each leads to the status that it promises, and that the
 /// test expects. Returns what the lines printed: heads and bodies.
 pub(crate) async fn try_all(name: &str, expected: &[u16]) -> Vec<String> {
-    let example = Example::start(name, expected.len()).await;
-    let mut answers = Vec::new();
-    for (line, expected) in example.lines.iter().zip(expected) {
-        let answer = run(&line.command).await;
-        let status = answer.split(' ').nth(1);
-        assert_eq!(
-            status,
-            Some(&*expected.to_string()),
-            "{}: {answer}",
-            line.command
-        );
-        let promise = &line.promise;
-        assert!(
-            promise.starts_with(&expected.to_string()),
-            "it promises {promise}"
-        );
-        answers.push(answer);
+    Example::start(name, expected.len())
+        .await
+        .try_all(expected)
+        .await
+}
+
+impl Example {
+    /// Runs all lines, as [`try_all`] does.
+    pub(crate) async fn try_all(&self, expected: &[u16]) -> Vec<String> {
+        let mut answers = Vec::new();
+        for (line, expected) in self.lines.iter().zip(expected) {
+            let answer = run(&line.command).await;
+            let status = answer.split(' ').nth(1);
+            assert_eq!(
+                status,
+                Some(&*expected.to_string()),
+                "{}: {answer}",
+                line.command
+            );
+            let promise = &line.promise;
+            assert!(
+                promise.starts_with(&expected.to_string()),
+                "it promises {promise}"
+            );
+            answers.push(answer);
+        }
+        answers
     }
-    answers
 }
 
 pub(crate) async fn run(command: &str) -> String {

@@ -15,6 +15,9 @@ mod api_keys;
 #[cfg(feature = "jail")]
 #[path = "../fuzz/checks/bans.rs"]
 mod bans;
+#[cfg(feature = "serde")]
+#[path = "../fuzz/checks/config.rs"]
+mod config;
 #[path = "../fuzz/checks/events.rs"]
 mod events;
 #[cfg(feature = "rate-limit")]
@@ -104,6 +107,12 @@ fn api_keys_in_any_text() {
 #[test]
 fn bans_in_any_bytes() {
     replay("bans", bans::check);
+}
+
+#[cfg(feature = "serde")]
+#[test]
+fn configuration_in_any_text() {
+    replay("config", config::check);
 }
 
 #[test]

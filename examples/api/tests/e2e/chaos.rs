@@ -324,7 +324,7 @@ async fn without_descriptors_the_service_waits_for_some() {
         streams.push(say(&api, b"").await);
     }
     let line = api.line_with("cannot accept a connection").await;
-    assert_eq!(line["level"], "WARN");
+    assert_eq!(line["log.level"], "warn");
     // One that is open is still served, and whoever comes is served when the silent ones have gone.
     assert_eq!(api.get("/whoami").await.status(), 200);
     let mut late = say(&api, b"GET /whoami HTTP/1.1\r\nHost: x\r\n\r\n").await;
@@ -433,7 +433,7 @@ async fn a_bad_certificate_leaves_the_old_one_in_use() {
         let line = api
             .line_with("the TLS certificate cannot be exchanged")
             .await;
-        assert_eq!(line["level"], "ERROR");
+        assert_eq!(line["log.level"], "error");
         let response = api.get_tls("/whoami", one.cert.der()).await;
         assert_eq!(response.status(), 200);
     }
@@ -502,7 +502,7 @@ async fn a_wall_clock_that_jumps_lets_nobody_in_and_keeps_nobody_out() {
     let years: std::collections::BTreeSet<_> = log
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .filter_map(|line| Some(line["timestamp"].as_str()?.get(..4)?.to_owned()))
+        .filter_map(|line| Some(line["@timestamp"].as_str()?.get(..4)?.to_owned()))
         .collect();
     assert_eq!(years.len(), 3, "{years:?}");
 }
