@@ -155,9 +155,12 @@ impl Cause {
     /// Returns the cause of a failure of one node where others have other keys.
     pub(crate) fn of_part(self) -> Self {
         match self {
-            Self::Cluster | Self::Connection | Self::Loading | Self::Memory | Self::ReadOnly => {
-                Self::Node
-            }
+            Self::Cluster
+            | Self::Connection
+            | Self::Loading
+            | Self::Memory
+            | Self::ReadOnly
+            | Self::Timeout => Self::Node,
             cause => cause,
         }
     }

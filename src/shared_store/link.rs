@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc,
+        Arc, Mutex as Lock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -27,6 +27,51 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// The slots of a cluster are not read again more often than this: while a node is away, every failure asks for it.
 const REOPEN: Duration = Duration::from_millis(250);
 
+/// A node that has not answered is left alone for so long.
+const LEFT_ALONE: Duration = Duration::from_millis(500);
+/// Nodes that have not answered are remembered for so long.
+const REMEMBERED: Duration = Duration::from_secs(60);
+
+/// The host and port of a node.
+pub(crate) type Place = (String, u16);
+
+/// The nodes of a cluster that have not answered, so that nobody else waits for them.
+#[derive(Debug, Default)]
+pub(crate) struct Absent(Lock<HashMap<Place, Instant>>);
+
+impl Absent {
+    fn places(&self) -> std::sync::MutexGuard<'_, HashMap<Place, Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn insert(&self, place: &Place) {
+        let mut places = self.places();
+        // Nodes that are gone for good are forgotten.
+        places.retain(|_, since| since.elapsed() < REMEMBERED);
+        places.insert(place.clone(), Instant::now());
+    }
+
+    fn remove(&self, place: &Place) {
+        self.places().remove(place);
+    }
+
+    fn is_known(&self, place: &Place) -> bool {
+        self.places().contains_key(place)
+    }
+
+    /// Returns whether it is time to try a node; whoever is told so is the only one for a while.
+    fn may_be_tried(&self, place: &Place) -> bool {
+        match self.places().get_mut(place) {
+            Some(since) if since.elapsed() < LEFT_ALONE => false,
+            Some(since) => {
+                *since = Instant::now();
+                true
+            }
+            None => true,
+        }
+    }
+}
+
 /// What connects with the store, which all calls share.
 #[derive(Clone)]
 pub(crate) enum Link {
@@ -39,8 +84,8 @@ pub(crate) enum Link {
 pub(crate) struct Node {
     connection: MultiplexedConnection,
     dead: Arc<AtomicBool>,
-    /// Whether there are others that have other keys.
-    is_part: bool,
+    /// Where it is, if there are others that have other keys.
+    part: Option<(Arc<Absent>, Place)>,
 }
 
 /// Connections to the nodes of a cluster, made when they are needed.
@@ -48,8 +93,8 @@ pub(crate) struct Cluster {
     slots: Slots,
     /// How nodes are connected to, but for host and port.
     template: ConnectionInfo,
-    /// Nothing stands for a node that could not be reached: it is not tried again before the slots are read again.
-    nodes: Mutex<HashMap<(String, u16), Option<Node>>>,
+    nodes: Mutex<HashMap<Place, Node>>,
+    absent: Arc<Absent>,
     stale: Arc<AtomicBool>,
     opened: Instant,
     response: Duration,
@@ -57,11 +102,24 @@ pub(crate) struct Cluster {
 
 impl Link {
     /// Connects with the first address that answers.
-    pub(crate) async fn open(settings: &Settings, response: Duration) -> Result<Self, Cause> {
+    pub(crate) async fn open(
+        settings: &Settings,
+        response: Duration,
+        absent: &Arc<Absent>,
+    ) -> Result<Self, Cause> {
         let mut failure = Cause::Connection;
-        for address in &settings.addresses {
+        let mut addresses: Vec<_> = settings.addresses.iter().collect();
+        // Everybody waits: who has not answered before is asked last.
+        addresses.sort_by_key(|address| absent.is_known(&place(address)));
+        for address in addresses {
             let opened = match &settings.topology {
-                Topology::Cluster => Cluster::open(address, settings, response).await,
+                Topology::Cluster => {
+                    let opened = Cluster::open(address, settings, response, absent).await;
+                    if opened.is_err() {
+                        absent.insert(&place(address));
+                    }
+                    opened
+                }
                 Topology::Sentinel(master) => {
                     behind_sentinel(address, master, settings, response).await
                 }
@@ -102,7 +160,7 @@ impl Node {
         Ok(Self {
             connection,
             dead,
-            is_part: false,
+            part: None,
         })
     }
 
@@ -113,7 +171,11 @@ impl Node {
 
     /// Returns what a failure of this server means for the store.
     pub(crate) fn cause(&self, cause: Cause) -> Cause {
-        if self.is_part { cause.of_part() } else { cause }
+        if self.part.is_some() {
+            cause.of_part()
+        } else {
+            cause
+        }
     }
 
     /// Sends a pipeline. An answer that is an error stands in its place.
@@ -129,7 +191,11 @@ impl Node {
             Err(error) => {
                 // Whatever comes later on this connection is an answer that nobody waits for any more.
                 self.kill();
-                Err(self.cause(Cause::of(&error)))
+                let cause = Cause::of(&error);
+                if let (Cause::Timeout, Some((absent, place))) = (cause, &self.part) {
+                    absent.insert(place);
+                }
+                Err(self.cause(cause))
             }
         }
     }
@@ -140,6 +206,7 @@ impl Cluster {
         address: &ConnectionInfo,
         settings: &Settings,
         response: Duration,
+        absent: &Arc<Absent>,
     ) -> Result<Link, Cause> {
         let stale = Arc::new(AtomicBool::new(false));
         let node = Node::open(address, settings, response, Arc::clone(&stale)).await?;
@@ -155,6 +222,7 @@ impl Cluster {
             slots,
             template: address.clone(),
             nodes: Mutex::default(),
+            absent: Arc::clone(absent),
             stale,
             opened: Instant::now(),
             response,
@@ -178,24 +246,28 @@ impl Cluster {
         settings: &Settings,
     ) -> Result<Node, Cause> {
         if let Some(known) = self.nodes.lock().await.get(place) {
-            return known.clone().ok_or(Cause::Node);
+            return Ok(known.clone());
+        }
+        if !self.absent.may_be_tried(place) {
+            return Err(Cause::Node);
         }
         let address = with_host(&self.template, place);
         let stale = Arc::clone(&self.stale);
         // Nobody who asks another node waits for this one.
         let opened = Node::open(&address, settings, self.response, stale).await;
-        let mut nodes = self.nodes.lock().await;
         match opened {
             Ok(node) => {
+                self.absent.remove(place);
                 let node = Node {
-                    is_part: true,
+                    part: Some((Arc::clone(&self.absent), place.clone())),
                     ..node
                 };
-                nodes.insert(place.clone(), Some(node.clone()));
+                let mut nodes = self.nodes.lock().await;
+                nodes.insert(place.clone(), node.clone());
                 Ok(node)
             }
             Err(cause) if cause.of_part() == Cause::Node => {
-                nodes.entry(place.clone()).or_insert(None);
+                self.absent.insert(place);
                 self.is_stale();
                 Err(Cause::Node)
             }
@@ -236,6 +308,15 @@ async fn connect(client: &Client, response: Duration) -> Result<MultiplexedConne
     match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
         Ok(connected) => connected.map_err(|error| on_connect(&error)),
         Err(_) => Err(Cause::Connection),
+    }
+}
+
+fn place(address: &ConnectionInfo) -> Place {
+    match address.addr() {
+        ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
+            (host.clone(), *port)
+        }
+        _ => Place::default(),
     }
 }
 

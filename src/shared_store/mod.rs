@@ -56,7 +56,7 @@
 //! # When the store is away
 //!
 //! Each limit says what becomes of its requests: [`OnStoreFailure`]. No request waits longer than the deadline. After five decisions in a row that came too late, or one error
-//! that leaves no doubt, the store is not asked at all until a probe, which writes, has been answered. That is one event when it goes, `limiter_store_failed`, and one
+//! that leaves no doubt, the store is not asked at all until a probe, which writes, has been answered. A node of a cluster is left alone by itself. That is one event when it goes, `limiter_store_failed`, and one
 //! when it is back, `limiter_store_recovered`; the gauge `palisade_store_up` shows it meanwhile and `palisade_store_failures_total` counts the requests. What was counted in
 //! the store before is still there when it is back, but for what a restart has lost.
 //!
@@ -70,6 +70,8 @@
 //! | out of memory | the limit's choice, at once; refusals are still decided | `limiter_store_failed` | `faults::a_server_without_memory_is_given_up_and_used_again` |
 //! | a permission is missing | the limit's choice, at once | `limiter_store_failed` | `faults::a_user_without_permission_is_given_up_and_used_again` |
 //! | a node of a cluster killed | its clients: the limit's choice, at once; the others are decided | `limiter_store_failed` | `cluster::the_other_nodes_decide_while_one_is_away` |
+//! | a node of a cluster frozen | its clients: the limit's choice, after the deadline; the others too until that is noticed, then they are decided | `limiter_store_failed` | `cluster::the_other_nodes_decide_while_one_is_frozen` |
+//! | all nodes of a cluster killed | the limit's choice, at once; each node decides again when it is back | `limiter_store_failed` | `cluster::nodes_that_come_back_decide_before_all_are_there` |
 //! | its certificate is not trusted | the limit's choice, at once | `limiter_store_failed` | `tls::a_certificate_that_nobody_vouches_for_is_as_no_store` |
 //! | the password was replaced | the limit's choice, at once, until the new one is here | `limiter_store_failed` | `acl::a_password_that_was_replaced_is_used_by_the_next_connection` |
 //! | restarted empty | quotas are full; bans are told again by the instances | as for killed | `bans::a_store_that_was_emptied_is_filled_again` |

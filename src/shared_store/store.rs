@@ -162,7 +162,7 @@ impl RedisStore {
             command.arg(self.named(&format!("probe:{key}")));
             match self.ask(&self.0.probe, command).await {
                 Ok(_) => answered += 1,
-                Err(Cause::Node) => {}
+                Err(Cause::Node | Cause::Timeout) => {}
                 Err(_) => return false,
             }
         }

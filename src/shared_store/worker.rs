@@ -11,7 +11,7 @@ use tokio::{
 use crate::shared_store::{
     call::{Call, Redirected},
     failure::Cause,
-    link::{Cluster, Link, Node},
+    link::{Absent, Cluster, Link, Node},
     settings::Settings,
     slots::redirection,
 };
@@ -29,6 +29,7 @@ pub(crate) async fn run(
 ) {
     let pipelines = Arc::new(Semaphore::new(PIPELINES));
     let mut link: Option<Link> = None;
+    let absent = Arc::<Absent>::default();
     while let Some(first) = calls.recv().await {
         let Ok(permit) = Arc::clone(&pipelines).acquire_owned().await else {
             return;
@@ -46,7 +47,7 @@ pub(crate) async fn run(
         }
         let current = match link.take().filter(|link| !link.is_dead()) {
             Some(current) => current,
-            None => match Link::open(&settings, response).await {
+            None => match Link::open(&settings, response, &absent).await {
                 Ok(opened) => opened,
                 Err(cause) => {
                     fail(batch, cause);

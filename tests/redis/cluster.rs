@@ -213,8 +213,12 @@ async fn the_master_that_a_sentinel_names_is_used() {
         sentinel.cli(&["sentinel", "failover", "main"]) == "OK"
     });
     eventually("the other is the master", async || {
-        servers[1].cli(&["role"]).starts_with("master")
-            && servers[0].cli(&["role"]).starts_with("slave")
+        // The sentinel has all clients cut off, and these may be among them.
+        let is = |server: &Server, role: &str| {
+            let answer = server.try_cli(&["role"]);
+            answer.is_ok_and(|it| it.starts_with(role))
+        };
+        is(&servers[1], "master") && is(&servers[0], "slave")
     })
     .await;
     eventually("the other counts", async || {
@@ -278,4 +282,111 @@ async fn the_other_nodes_decide_while_one_is_away() {
     })
     .await;
     assert!(ask().await.is_empty());
+}
+
+/// A node stops answering: whoever waits, waits for the deadline at most, and the clients of the others are soon decided again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_other_nodes_decide_while_one_is_frozen() {
+    let servers = start_with(&[
+        "--cluster-require-full-coverage",
+        "no",
+        // Nobody is to take it for dead.
+        "--cluster-node-timeout",
+        "60000",
+    ]);
+    let store = builder(&servers[0].address())
+        .cluster(servers[1..].iter().map(Server::address))
+        .deadline(Duration::from_millis(250))
+        .build()
+        .unwrap();
+    let limiter = SharedRateLimiter::builder(&store, "frozen", Quota::per_day(1).with_burst(900))
+        .on_failure(OnStoreFailure::Deny)
+        .build()
+        .unwrap();
+    let ask = async || {
+        let mut away = Vec::new();
+        for key in 0..30 {
+            let asked = limiter.check(&key, 1);
+            let asked = tokio::time::timeout(Duration::from_secs(10), asked);
+            if asked.await.expect("it hangs").is_err() {
+                away.push(key);
+            }
+        }
+        away
+    };
+    eventually("all nodes decide", async || ask().await.is_empty()).await;
+    let of_first = servers[0].cli(&["keys", "*frozen*"]).lines().count();
+    assert!((1..30).contains(&of_first), "{of_first}");
+
+    servers[0].signal("-STOP");
+    // Twice in a row, so that it is no chance.
+    let mut before = Vec::new();
+    eventually("the others decide", async || {
+        let away = ask().await;
+        let same = away.len() == of_first && away == before && store.is_available();
+        before = away;
+        same
+    })
+    .await;
+
+    servers[0].signal("-CONT");
+    eventually("all nodes decide again", async || ask().await.is_empty()).await;
+}
+
+/// All nodes die, and come back one after the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_come_back_decide_before_all_are_there() {
+    let mut servers = start_with(&["--cluster-require-full-coverage", "no"]);
+    let events = Events::default();
+    let store = builder(&servers[0].address())
+        .cluster(servers[1..].iter().map(Server::address))
+        .deadline(Duration::from_secs(5))
+        .sink(events.clone())
+        .build()
+        .unwrap();
+    let limiter = SharedRateLimiter::builder(&store, "back", Quota::per_day(1).with_burst(900))
+        .on_failure(OnStoreFailure::Deny)
+        .build()
+        .unwrap();
+    let ask = async || {
+        let mut away = 0;
+        for key in 0..30 {
+            away += usize::from(limiter.check(&key, 1).await.is_err());
+        }
+        away
+    };
+    assert_eq!(ask().await, 0);
+    let of_first = servers[0].cli(&["dbsize"]).parse::<usize>().unwrap();
+    assert!((1..30).contains(&of_first), "{of_first}");
+    for server in &mut servers {
+        server.kill();
+    }
+    eventually("the store is away", async || {
+        ask().await == 30 && !store.is_available()
+    })
+    .await;
+    let reasons = events.take_reasons();
+    // A node, and then all.
+    assert!((1..=2).contains(&reasons.len()), "{reasons:?}");
+
+    servers[1].spawn();
+    servers[2].spawn();
+    eventually("two of three decide", async || {
+        ask().await == of_first && store.is_available()
+    })
+    .await;
+    servers[0].spawn();
+    eventually("all decide", async || ask().await == 0).await;
+    let mut reasons = Vec::new();
+    eventually("somebody is told", async || {
+        reasons.extend(events.take_reasons());
+        reasons
+            .last()
+            .is_some_and(|it| it == "shared store answers again")
+    })
+    .await;
+    assert!(
+        reasons.iter().any(|it| it.starts_with("some nodes")),
+        "{reasons:?}"
+    );
 }

@@ -59,9 +59,9 @@ fn server_time(server: &Server) -> u64 {
 async fn check(instances: usize) {
     let server = Server::start();
     let before = server_time(&server);
-    // The bucket starts to refill with the first charge.
-    let first = limiter(&server.address()).check("key", 1).await.unwrap();
-    assert!(first.is_admitted());
+    // The bucket is empty and starts to refill: it is not full before the children have started.
+    let first = limiter(&server.address()).check("key", BURST).await;
+    assert!(first.unwrap().is_admitted());
     let after = server_time(&server);
     let children: Vec<_> = (0..instances)
         .map(|_| {
@@ -74,7 +74,7 @@ async fn check(instances: usize) {
                 .unwrap()
         })
         .collect();
-    let mut admitted = 1;
+    let mut admitted = u64::from(BURST);
     for child in children {
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success());

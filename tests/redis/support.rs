@@ -106,7 +106,7 @@ impl Server {
         answer
     }
 
-    fn try_cli(&self, arguments: &[&str]) -> std::io::Result<String> {
+    pub(crate) fn try_cli(&self, arguments: &[&str]) -> std::io::Result<String> {
         let output = Command::new("redis-cli")
             .args(["-p", &self.port.to_string()])
             .args(arguments)
