@@ -13,7 +13,7 @@ Cargo.toml
 LICENSE-APACHE
 LICENSE-MIT
 README.md'
-sources=$(git ls-files 'src/*.json' 'src/*.rs' 'src/*.md' 'src/*.svg')
+sources=$(git ls-files 'src/*.json' 'src/*.lua' 'src/*.rs' 'src/*.md' 'src/*.svg')
 expected=$(printf '%s\n%s\n' "$fixed" "$sources" | LC_ALL=C sort)
 if ! difference=$(diff <(echo "$expected") <(echo "$listed")); then
   echo "tests/package.sh: < is missing in the package, > should not be there:" >&2
