@@ -86,7 +86,7 @@ only_nginx_is_published() {
 # ---- network
 api_is_hidden() {
   local ip
-  for ip in 172.30.241.11 172.30.241.12; do
+  for ip in 10.130.241.11 10.130.241.12; do
     refuses from_client curl --silent --max-time 3 "http://$ip:8080/healthz" || return 1
   done
   refuses from_client getent hosts api-1
@@ -128,11 +128,11 @@ instance_cannot_reach_the_host() {
   python3 -m http.server 18098 --directory "$work/outside" >/dev/null 2>&1 &
   server=$!
   eventually 10 curl --silent --output /dev/null http://127.0.0.1:18098/ || status=1
-  contains 'connect:172.30.241.1:18098 denied' "$(from_attempt connect 172.30.241.1 18098)" || status=1
+  contains 'connect:10.130.241.1:18098 denied' "$(from_attempt connect 10.130.241.1 18098)" || status=1
   kill "$server" && wait "$server" 2>/dev/null
   return "$status"
 }
-instance_can_reach_its_neighbor() { contains 'connect:172.30.241.10:8443 allowed' "$(from_attempt connect 172.30.241.10 8443)"; }
+instance_can_reach_its_neighbor() { contains 'connect:10.130.241.10:8443 allowed' "$(from_attempt connect 10.130.241.10 8443)"; }
 inner_paths_are_hidden() {
   local path
   for path in /metrics /healthz /readyz; do is 404 "$(edge_status "$path")" || return 1; done
