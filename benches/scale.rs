@@ -136,7 +136,7 @@ fn rate(threads: usize, key: impl Fn(usize) -> usize + Sync, limiter: &RateLimit
     threads as f64 * f64::from(CHECKS) / start.elapsed().as_secs_f64() / 1e6
 }
 
-/// Hands a number to and fro between two threads.
+/// Hands a number back and forth between two threads.
 fn transfer() -> f64 {
     const TIMES: u64 = 20_000;
     let number = AtomicU64::new(0);
