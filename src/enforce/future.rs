@@ -36,13 +36,13 @@ pin_project! {
         S: Service<Request<ReqBody>>,
     {
         #[pin]
-        state: State<S, P, R, ReqBody, ResBody>,
+        pub(crate) state: State<S, P, R, ReqBody, ResBody>,
     }
 }
 
 pin_project! {
     #[project = StateProjection]
-    enum State<S, P: ?Sized, R, ReqBody, ResBody>
+    pub(crate) enum State<S, P: ?Sized, R, ReqBody, ResBody>
     where
         S: Service<Request<ReqBody>>,
     {
@@ -61,7 +61,7 @@ pin_project! {
 }
 
 /// What policies have left for the response. Nothing of it is written, moved or dropped where they have left nothing.
-struct Carried {
+pub(crate) struct Carried {
     fields: ResponseFields,
     receipts: Receipts,
 }
@@ -81,12 +81,6 @@ impl<S, P: ?Sized, R, ReqBody, ResBody> ResponseFuture<S, P, R, ReqBody, ResBody
 where
     S: Service<Request<ReqBody>>,
 {
-    #[inline]
-    pub(crate) fn calling(future: S::Future, admission: Admission) -> Self {
-        let state = State::calling(future, admission);
-        Self { state }
-    }
-
     pub(crate) fn refused(response: Response<ResBody>) -> Self {
         let response = Some(response);
         let state = State::Refused { response };
@@ -100,23 +94,19 @@ where
     }
 }
 
-impl<S, P: ?Sized, R, ReqBody, ResBody> State<S, P, R, ReqBody, ResBody>
-where
-    S: Service<Request<ReqBody>>,
-{
+impl Carried {
+    /// Returns what is left of an admission whose notices have been taken out.
     #[inline]
-    fn calling(future: S::Future, mut admission: Admission) -> Self {
-        let carried = if admission.is_empty() {
+    pub(crate) fn of(mut admission: Admission) -> Option<Self> {
+        if admission.is_empty() {
             // There is nothing to drop, which the compiler cannot see.
             mem::forget(admission);
-            None
-        } else {
-            Some(Carried {
-                receipts: admission.take_receipts(),
-                fields: admission.fields,
-            })
-        };
-        Self::Calling { future, carried }
+            return None;
+        }
+        Some(Self {
+            receipts: admission.take_receipts(),
+            fields: admission.fields,
+        })
     }
 }
 
@@ -140,7 +130,7 @@ where
                     let mut polled = future.poll(cx);
                     if let Poll::Ready(Ok(response)) = &mut polled {
                         let status = response.status();
-                        fields.drain_into(status, response.headers_mut());
+                        mem::take(fields).apply(status, response.headers_mut());
                     }
                     if receipts.is_empty() || polled.is_pending() {
                         return polled;
@@ -193,7 +183,11 @@ where
         Progress::Admitted => {
             gate.end(began);
             gate.admit(&request, &mut admission);
-            State::calling(inner.call(request), admission)
+            let carried = Carried::of(admission);
+            State::Calling {
+                future: inner.call(request),
+                carried,
+            }
         }
         Progress::Refused(rejection) => {
             gate.end(began);

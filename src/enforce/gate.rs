@@ -197,7 +197,7 @@ impl<P: PolicySet + ?Sized, R> Gate<P, R> {
                 about(event, rejection.policy().map(|it| &**it), &head())
             });
         }
-        let mut fields = mem::take(&mut admission.fields);
+        let fields = mem::take(&mut admission.fields);
         let receipts = admission.take_receipts();
         if !receipts.is_empty() {
             receipts.settle(Outcome::Refused(&rejection));
@@ -216,8 +216,8 @@ impl<P: PolicySet + ?Sized, R> Gate<P, R> {
         if let Some(delay) = rejection.retry_after() {
             insert_if_absent(headers, &RETRY_AFTER, retry_after(delay));
         }
-        fields.drain_into(status, headers);
-        rejection.drain_fields_into(headers);
+        fields.apply(status, headers);
+        rejection.take_fields().apply(status, headers);
         response
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     clock::{Clock, MonotonicClock},
     enforce::{
         counts::{Counters, PolicyCounts},
-        future::{ResponseFuture, Waiting},
+        future::{Carried, ResponseFuture, State, Waiting},
         gate::{Gate, Progress},
     },
     event::sink::{EventSink, SharedSink},
@@ -227,7 +227,11 @@ where
             Progress::Admitted => {
                 self.gate.end(began);
                 self.gate.admit(&request, &mut admission);
-                ResponseFuture::calling(self.inner.call(request), admission)
+                let carried = Carried::of(admission);
+                let future = self.inner.call(request);
+                ResponseFuture {
+                    state: State::Calling { future, carried },
+                }
             }
             Progress::Refused(rejection) => {
                 self.gate.end(began);

@@ -11,7 +11,7 @@ use crate::{
     client_ip::authority::RequestHost,
     policy::{
         admission::Admission,
-        fields::{FieldMode, FixedField, Redirects},
+        fields::{FieldMode, FixedField, Numbers},
         head::RequestHead,
     },
 };
@@ -131,7 +131,8 @@ impl Hsts {
         let mut admission = Admission::new();
         if self.covers(request) {
             // RFC 6797, section 7.1: one field. Section 8.1: browsers take the first, so that the application's own has to be the only one.
-            admission.fields.push_shared(Arc::clone(&self.field));
+            let field = Arc::clone(&self.field);
+            admission.fields.push_prepared(field, Numbers::default());
         }
         admission
     }
@@ -174,7 +175,6 @@ impl Hsts {
                 name: STRICT_TRANSPORT_SECURITY,
                 value: HeaderValue::from_static("max-age=0"),
                 mode: FieldMode::IfAbsent,
-                redirects: Redirects::Tell,
             }),
         }
         .rendered()

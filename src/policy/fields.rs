@@ -1,25 +1,35 @@
 //! Header fields that policies put on responses.
 
-use std::{mem, sync::Arc};
+use std::{fmt, mem, sync::Arc};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::Entry};
 
-/// Header fields for a response, in order. Up to two are held without an allocation.
+/// Header fields for a response, in order.
 #[derive(Clone, Debug, Default)]
-pub struct ResponseFields {
-    /// Filled from the front. An empty list is told by one look, and what is not filled is neither written nor dropped.
-    first: Option<Field>,
-    second: Option<Field>,
-    more: Vec<Field>,
+pub struct ResponseFields(List);
+
+/// Most responses get no fields, or those of one policy: neither takes an allocation, nor much to be moved about.
+#[derive(Clone, Debug, Default)]
+enum List {
+    #[default]
+    None,
+    One(Field),
+    More(Vec<Field>),
 }
 
-/// A header field of a list.
 #[derive(Clone, Debug)]
 enum Field {
-    Own(FixedField),
-    /// One that a policy holds ready: a pointer is less to move.
-    Shared(Arc<FixedField>),
+    Fixed(Box<FixedField>),
+    Prepared(Arc<dyn PreparedFields>, Numbers),
 }
+
+/// Fields that a policy holds ready, all but for some numbers. They are written when the response is there, and into its header map right away.
+pub(crate) trait PreparedFields: fmt::Debug + Send + Sync {
+    fn put(&self, numbers: Numbers, status: StatusCode, headers: &mut HeaderMap);
+}
+
+/// What prepared fields are completed with; it means something to those who prepare them.
+pub(crate) type Numbers = [u64; 4];
 
 /// A header field and what happens where the response already has it.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,14 +37,6 @@ pub(crate) struct FixedField {
     pub(crate) name: HeaderName,
     pub(crate) value: HeaderValue,
     pub(crate) mode: FieldMode,
-    pub(crate) redirects: Redirects,
-}
-
-/// Whether a field stands on responses that redirect.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Redirects {
-    Skip,
-    Tell,
 }
 
 impl ResponseFields {
@@ -46,62 +48,40 @@ impl ResponseFields {
     }
 
     /// Adds a field.
-    #[inline]
     pub fn push(&mut self, name: HeaderName, value: HeaderValue, mode: FieldMode) {
-        self.push_with(name, value, mode, Redirects::Tell);
+        self.add(Field::Fixed(Box::new(FixedField { name, value, mode })));
     }
 
-    /// Adds a field that may not stand on responses that redirect.
+    /// Adds fields that are held ready.
     #[inline]
-    pub(crate) fn push_with(
-        &mut self,
-        name: HeaderName,
-        value: HeaderValue,
-        mode: FieldMode,
-        redirects: Redirects,
-    ) {
-        self.add(Field::Own(FixedField {
-            name,
-            value,
-            mode,
-            redirects,
-        }));
-    }
-
-    /// Adds a field that is held ready.
-    #[inline]
-    pub(crate) fn push_shared(&mut self, field: Arc<FixedField>) {
-        self.add(Field::Shared(field));
+    pub(crate) fn push_prepared(&mut self, fields: Arc<dyn PreparedFields>, numbers: Numbers) {
+        self.add(Field::Prepared(fields, numbers));
     }
 
     #[inline]
     fn add(&mut self, field: Field) {
-        if self.first.is_none() {
-            self.first = Some(field);
-        } else if self.second.is_none() {
-            self.second = Some(field);
+        if self.is_empty() {
+            self.0 = List::One(field);
         } else {
-            self.more.push(field);
+            self.add_all([field]);
         }
+    }
+
+    fn add_all(&mut self, later: impl IntoIterator<Item = Field>) {
+        let mut fields = match mem::take(&mut self.0) {
+            List::None => Vec::new(),
+            List::One(field) => vec![field],
+            List::More(fields) => fields,
+        };
+        fields.extend(later);
+        self.0 = List::More(fields);
     }
 
     /// Returns whether there is no field.
     #[must_use]
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.first.is_none()
-    }
-
-    /// Returns the fields.
-    pub fn iter(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue, FieldMode)> {
-        let fields = self.first.iter().chain(&self.second).chain(&self.more);
-        fields.map(|field| {
-            let field = match field {
-                Field::Own(field) => field,
-                Field::Shared(field) => field,
-            };
-            (&field.name, &field.value, field.mode)
-        })
+        matches!(self.0, List::None)
     }
 
     /// Appends all fields of `other`.
@@ -109,44 +89,26 @@ impl ResponseFields {
         self.append(&mut other);
     }
 
-    /// Appends all fields of `other`, without moving the list, which is large.
+    /// Appends all fields of `other`, without moving the list.
     #[inline]
     pub(crate) fn append(&mut self, other: &mut Self) {
         if self.is_empty() {
             mem::swap(self, other);
-        } else {
-            self.append_all(other);
-        }
-    }
-
-    fn append_all(&mut self, other: &mut Self) {
-        let one_by_one = [other.first.take(), other.second.take()];
-        for field in one_by_one.into_iter().flatten() {
-            self.add(field);
-        }
-        for field in mem::take(&mut other.more) {
-            self.add(field);
-        }
-    }
-
-    /// Puts the fields into the header map of a response that does not redirect.
-    pub fn apply(mut self, headers: &mut HeaderMap) {
-        self.drain_into(StatusCode::OK, headers);
-    }
-
-    /// Puts the fields into a response's header map, without moving the list, which is large.
-    pub(crate) fn drain_into(&mut self, status: StatusCode, headers: &mut HeaderMap) {
-        let Some(first) = self.first.take() else {
             return;
-        };
-        first.put(status, headers);
-        if let Some(second) = self.second.take() {
-            second.put(status, headers);
         }
-        if !self.more.is_empty() {
-            for field in mem::take(&mut self.more) {
-                field.put(status, headers);
-            }
+        match mem::take(&mut other.0) {
+            List::None => {}
+            List::One(field) => self.add(field),
+            List::More(fields) => self.add_all(fields),
+        }
+    }
+
+    /// Puts the fields into the header map of a response with this status.
+    pub fn apply(self, status: StatusCode, headers: &mut HeaderMap) {
+        match self.0 {
+            List::None => {}
+            List::One(field) => field.put(status, headers),
+            List::More(fields) => fields.into_iter().for_each(|it| it.put(status, headers)),
         }
     }
 }
@@ -155,42 +117,32 @@ impl Field {
     #[inline]
     fn put(self, status: StatusCode, headers: &mut HeaderMap) {
         match self {
-            Self::Own(FixedField {
-                redirects: Redirects::Skip,
-                ..
-            }) if status.is_redirection() => {}
-            Self::Own(FixedField {
-                name, value, mode, ..
-            }) => match mode {
-                // A map that is full, as only a service of many thousand fields makes it, stays as it is: the other methods panic.
-                FieldMode::Append => {
-                    let _ = headers.try_append(name, value);
-                }
-                FieldMode::IfAbsent => insert_if_absent(headers, &name, value),
-                FieldMode::Replace => {
-                    let _ = headers.try_insert(name, value);
-                }
-            },
-            Self::Shared(field) => {
-                let FixedField {
-                    name,
-                    value,
-                    mode,
-                    redirects,
-                } = &*field;
-                if *redirects == Redirects::Skip && status.is_redirection() {
-                    return;
-                }
-                let value = value.clone();
-                match mode {
-                    FieldMode::Append => {
-                        let _ = headers.try_append(name, value);
-                    }
-                    FieldMode::IfAbsent => insert_if_absent(headers, name, value),
-                    FieldMode::Replace => {
-                        let _ = headers.try_insert(name, value);
-                    }
-                }
+            Self::Fixed(field) => {
+                let FixedField { name, value, mode } = *field;
+                mode.put(&name, value, headers);
+            }
+            Self::Prepared(fields, numbers) => fields.put(numbers, status, headers),
+        }
+    }
+}
+
+impl PreparedFields for FixedField {
+    fn put(&self, _: Numbers, _: StatusCode, headers: &mut HeaderMap) {
+        self.mode.put(&self.name, self.value.clone(), headers);
+    }
+}
+
+impl FieldMode {
+    #[inline]
+    fn put(self, name: &HeaderName, value: HeaderValue, headers: &mut HeaderMap) {
+        match self {
+            // A map that is full, as only a service of many thousand fields makes it, stays as it is: the other methods panic.
+            Self::Append => {
+                let _ = headers.try_append(name, value);
+            }
+            Self::IfAbsent => insert_if_absent(headers, name, value),
+            Self::Replace => {
+                let _ = headers.try_insert(name, value);
             }
         }
     }
@@ -256,38 +208,41 @@ mod tests {
         let mut fields = ResponseFields::new();
         fields.push(VARY, HeaderValue::from_static("ours"), mode);
         fields.push(RETRY_AFTER, HeaderValue::from_static("1"), mode);
-        fields.apply(&mut headers);
+        fields.apply(StatusCode::OK, &mut headers);
         let values: Vec<_> = headers.get_all(VARY).iter().collect();
         assert_eq!(values, expected);
         assert_eq!(headers[RETRY_AFTER], "1");
     }
 
+    /// Appends its number.
+    #[derive(Debug)]
+    struct Ready;
+
+    impl PreparedFields for Ready {
+        fn put(&self, numbers: Numbers, _: StatusCode, headers: &mut HeaderMap) {
+            headers.append(VARY, HeaderValue::from(numbers[0]));
+        }
+    }
+
     #[test]
-    fn fields_that_are_shared_keep_their_place() {
-        let vary = |value| FixedField {
-            name: VARY,
-            value: HeaderValue::from_static(value),
-            mode: FieldMode::Append,
-            redirects: Redirects::Tell,
-        };
-        let list = |shared, own| {
+    fn all_fields_keep_their_place() {
+        let list = |ready: u64, own: &'static str| {
             let mut fields = ResponseFields::new();
-            fields.push_shared(Arc::new(vary(shared)));
+            fields.push_prepared(Arc::new(Ready), [ready, 0, 0, 0]);
             fields.push(VARY, HeaderValue::from_static(own), FieldMode::Append);
             fields
         };
-        let mut fields = list("a", "b");
-        fields.push_shared(Arc::new(vary("c")));
-        fields.append(&mut list("d", "e"));
-        fields.extend(list("f", "g"));
+        let mut fields = list(1, "2");
+        fields.push_prepared(Arc::new(Ready), [3, 0, 0, 0]);
+        fields.append(&mut list(4, "5"));
+        fields.extend(list(6, "7"));
         let mut first = ResponseFields::new();
         first.append(&mut fields);
         assert!(fields.is_empty());
 
-        let expected = ["a", "b", "c", "d", "e", "f", "g"];
-        assert!(first.iter().map(|(_, value, _)| value).eq(expected));
         let mut headers = HeaderMap::new();
-        first.apply(&mut headers);
+        first.apply(StatusCode::OK, &mut headers);
+        let expected = ["1", "2", "3", "4", "5", "6", "7"];
         assert!(headers.get_all(VARY).iter().eq(expected));
     }
 

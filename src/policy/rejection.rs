@@ -2,7 +2,7 @@
 
 use std::{mem, sync::Arc, time::Duration};
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 use ipnet::IpNet;
 use smallvec::SmallVec;
 
@@ -123,9 +123,9 @@ impl Rejection {
         mem::take(&mut self.0.notices)
     }
 
-    /// Puts the fields into a response's header map.
-    pub(crate) fn drain_fields_into(&mut self, headers: &mut HeaderMap) {
-        self.0.fields.drain_into(self.0.status, headers);
+    /// Takes out the header fields.
+    pub(crate) fn take_fields(&mut self) -> ResponseFields {
+        mem::take(&mut self.0.fields)
     }
 
     /// Returns the notice of the rejection, should it not be enforced.

@@ -2,20 +2,19 @@
 
 use std::{fmt, hash::RandomState, sync::Arc, time::Duration};
 
-use http::{HeaderValue, StatusCode, response};
+use http::{StatusCode, response};
 
 use crate::{
     clock::Clock,
     enforce::gate::Refusal,
     ip_set::set::IpSet,
-    policy::{fields::Redirects, head::RequestHead, receipt::Outcome},
+    policy::{head::RequestHead, receipt::Outcome},
     rate_limit::{
-        fields,
         key::RateLimitKey,
         limiter::{RateLimiter, RateLimiterBuilder},
         policy::RateLimit,
         set::{Kind, QuotaSet, RateLimitError},
-        settings::{Costs, LegacyReset, RetryAfter, Settings, StandardFields},
+        settings::{Costs, LegacyReset, Redirects, RetryAfter, Settings, StandardFields},
     },
 };
 #[cfg(feature = "redis")]
@@ -68,7 +67,7 @@ impl RateLimitBuilder {
                 standard: None,
                 legacy: None,
                 redirects: Redirects::Skip,
-                exposed: None,
+                exposed: false,
                 partition: None,
                 status: StatusCode::TOO_MANY_REQUESTS,
                 near_limit: None,
@@ -201,7 +200,7 @@ impl RateLimitBuilder {
 
     /// Lets scripts of other origins read the fields and `Retry-After`: names them in `Access-Control-Expose-Headers`. The default is not to.
     pub fn exposed_fields(mut self) -> Self {
-        self.settings.exposed = Some(HeaderValue::from_static(fields::EXPOSED));
+        self.settings.exposed = true;
         self
     }
 

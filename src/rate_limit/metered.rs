@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::rate_limit::{gcra::Meter, quota::Quota};
 
 /// A quota, ready for use.
+#[derive(Debug)]
 pub(crate) struct Metered {
     pub(crate) quota: Quota,
     pub(crate) name: Arc<str>,

@@ -100,6 +100,7 @@ pub(crate) mod settings;
 #[cfg(feature = "redis")]
 pub(crate) mod shared;
 pub(crate) mod store;
+pub(crate) mod told;
 pub(crate) mod usage;
 pub(crate) mod verdict;
 

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::{HeaderValue, StatusCode, header::ACCESS_CONTROL_EXPOSE_HEADERS};
+use http::StatusCode;
 
 use crate::{
     client_ip::context::ClientIp,
@@ -20,7 +20,7 @@ use crate::{
     policy::{
         admission::Admission,
         decision::Check,
-        fields::{FieldMode, ResponseFields},
+        fields::ResponseFields,
         head::RequestHead,
         label::PolicyLabel,
         notice::Notice,
@@ -31,17 +31,18 @@ use crate::{
     },
     rate_limit::{
         charge::Charge,
-        fields::{self, PartitionKey},
+        fields,
         key::Keyed,
         limiter::RateLimiter,
         quota::SECOND,
         reservation::Reservation,
         set::QuotaSet,
-        settings::{Costs, LegacyReset, Settings, StandardFields},
+        settings::{Costs, Settings},
         store::{
-            memory::{Cost, Found, Place},
+            memory::{Cost, Found, Place, Tightest},
             places::KeyHash,
         },
+        told::{Told, Which},
         verdict::{Retry, Verdict},
     },
 };
@@ -92,8 +93,7 @@ pub(crate) struct Limit {
     #[cfg(feature = "redis")]
     pub(crate) shared: Option<SharedRateLimiter>,
     pub(crate) settings: Settings,
-    /// Whether admitted requests need nothing but to be counted.
-    lean: bool,
+    which: Which,
     jitter: RandomState,
     refusals: AtomicU64,
     /// When the table was last reported full, in seconds of the limiter's clock.
@@ -111,17 +111,12 @@ pub struct RequestKey {
 
 impl RateLimit {
     pub(crate) fn of(limiter: RateLimiter, settings: Settings) -> Self {
-        let lean = settings.standard.is_none()
-            && settings.legacy.is_none()
-            && settings.exposed.is_none()
-            && settings.near_limit.is_none()
-            && !settings.reserves();
         Self(Arc::new(Limit {
             limiter,
             #[cfg(feature = "redis")]
             shared: None,
+            which: Which::new(&settings),
             settings,
-            lean,
             jitter: RandomState::new(),
             refusals: AtomicU64::new(0),
             reported_full: AtomicU64::new(0),
@@ -134,8 +129,8 @@ impl RateLimit {
         Self(Arc::new(Limit {
             limiter: shared.local().clone(),
             shared: Some(shared),
+            which: Which::new(&settings),
             settings,
-            lean: false,
             jitter: RandomState::new(),
             refusals: AtomicU64::new(0),
             reported_full: AtomicU64::new(0),
@@ -248,7 +243,9 @@ impl Policy for RateLimit {
         let cost = limit.cost(request);
         let now = limit.limiter.nanos(request.now());
 
-        let finish = |found: Found<'_>| limit.counted(key, tier.as_ref(), &found, now);
+        let finish = |found: Found<'_>| {
+            limit.take(key, tier.as_ref(), &found, now, || request.system_now())
+        };
         let table = limit.limiter.table();
         let counted = match (NonZeroU32::new(cost), &tier) {
             (Some(cost), None) => table.charge_simply(key, cost, now, finish),
@@ -259,13 +256,14 @@ impl Policy for RateLimit {
             Err(finish) => table.charge(key, Cost::Exactly(cost), now, tier.as_ref(), finish),
         };
         match counted {
-            None => Check::admit(),
-            Some(counted) if counted.verdict.is_admitted() => {
+            Taken::Nothing => Check::admit(),
+            Taken::Fields(fields) => Check::Ready(Admission::new().with_fields(fields).into()),
+            Taken::All(counted) if counted.verdict.is_admitted() => {
                 let outer = || Charge::of(request.extensions()).cloned();
-                let admission = self.admit(|| request.system_now(), outer, counted);
+                let admission = self.admit(|| request.system_now(), outer, *counted);
                 Check::Ready(admission.into())
             }
-            Some(counted) => Check::reject(limit.reject(|| request.system_now(), &counted)),
+            Taken::All(counted) => Check::reject(limit.reject(|| request.system_now(), &counted)),
         }
     }
 
@@ -365,26 +363,42 @@ impl Limit {
         }
     }
 
-    /// Takes along what is needed of a charge when the table is unlocked again: nothing, where an admitted request needs nothing but to be
-    /// counted.
+    /// Takes along what is needed of a charge when the table is unlocked again.
     #[inline]
-    fn counted(
+    fn take(
         &self,
         key: KeyHash,
         tier: Option<&QuotaSet>,
         found: &Found<'_>,
         now: u64,
-    ) -> Option<Counted> {
-        if self.lean && found.charged && found.place == Place::Own {
-            return None;
+        system_now: impl FnOnce() -> SystemTime,
+    ) -> Taken {
+        let reserves = self.settings.reserves();
+        if found.charged
+            && found.place == Place::Own
+            && !reserves
+            && self.settings.near_limit.is_none()
+        {
+            if !self.which.is_any() {
+                return Taken::Nothing;
+            }
+            let tightest = found.after.tightest(found.quotas, now);
+            return match tightest {
+                Some(tightest) => {
+                    let seconds = reset_seconds(&tightest);
+                    let told = self.told(key, &tightest, seconds, system_now);
+                    Taken::Fields(told.fields(found.quotas))
+                }
+                None => Taken::Nothing,
+            };
         }
-        let reserves = self.settings.reserves() && found.charged;
-        Some(Counted {
+        let reserves = reserves && found.charged;
+        Taken::All(Box::new(Counted {
             key,
             verdict: Verdict::new(found, now),
             near: self.crosses(found, now),
             reservation: reserves.then(|| Reservation::new(self.limiter.clone(), key, tier, found)),
-        })
+        }))
     }
 
     /// Returns the name of a quota that this charge has taken past the warning mark.
@@ -476,75 +490,59 @@ impl Limit {
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
-    /// Returns what the fields call the key of a request, if they are to name it.
-    fn partition(&self, key: KeyHash) -> Option<PartitionKey> {
-        let hasher = self.settings.partition.as_ref()?;
+    /// Returns what the fields call the key of a request.
+    fn partition(&self, key: KeyHash) -> u64 {
         #[cfg(feature = "redis")]
         if self.shared.is_some() {
             // It has been shortened from the store's, in the same way on all instances.
-            return Some(PartitionKey::new(key.get()));
+            return key.get();
         }
         // Hashed once more, so that nobody gets to see what the table goes by.
-        Some(PartitionKey::new(hasher.hash_one(key)))
+        let hasher = self.settings.partition.as_ref();
+        hasher.map_or(0, |it| it.hash_one(key))
     }
 
     fn fields(&self, system_now: impl FnOnce() -> SystemTime, counted: &Counted) -> ResponseFields {
         let verdict = &counted.verdict;
-        let redirects = self.settings.redirects;
-        let mut found = ResponseFields::new();
-        if self.settings.standard.is_none()
-            && self.settings.legacy.is_none()
-            && self.settings.exposed.is_none()
-        {
-            return found;
-        }
-        let Some(tightest) = verdict.tightest() else {
-            return found;
+        let tightest = verdict.arrivals.tightest(&verdict.quotas, verdict.now);
+        let Some(tightest) = tightest.filter(|_| self.which.is_any()) else {
+            return ResponseFields::new();
         };
-        let meter = &tightest.metered.meter;
-        let rounding = meter.grain.saturating_mul(meter.capacity.into());
         // A refused client is told when its request would pass, as `Retry-After` does; the draft wants the two not to contradict each other.
         let seconds = match verdict.retry() {
             Retry::After(wait) => fields::seconds_of(wait),
-            Retry::Never | Retry::Now => fields::reset_seconds(tightest.reset, rounding),
+            Retry::Never | Retry::Now => reset_seconds(&tightest),
         };
-        if self.settings.standard == Some(StandardFields::Draft11) {
-            let key = self.partition(counted.key);
-            let remaining = tightest.remaining;
-            let limit = fields::limit(tightest.metered, remaining, seconds, key.as_ref());
-            let policy = verdict.quotas.policy_field();
-            let policy = match &key {
-                None => policy.clone(),
-                Some(key) => fields::policy_of(policy, verdict.quotas.len(), key),
-            };
-            // Limits further in and out add their own: the fields are lists.
-            found.push_with(fields::POLICY, policy, FieldMode::Append, redirects);
-            found.push_with(fields::LIMIT, limit, FieldMode::Append, redirects);
+        self.told(counted.key, &tightest, seconds, system_now)
+            .fields(&verdict.quotas)
+    }
+
+    #[inline]
+    fn told(
+        &self,
+        key: KeyHash,
+        tightest: &Tightest<'_>,
+        seconds: u64,
+        system_now: impl FnOnce() -> SystemTime,
+    ) -> Told {
+        let which = self.which;
+        let since_1970 = if which.has_epoch() {
+            epoch_seconds(system_now())
+        } else {
+            0
+        };
+        Told {
+            which,
+            tightest: tightest.position,
+            remaining: tightest.remaining,
+            seconds,
+            reset: since_1970.saturating_add(seconds),
+            partition: if which.has_partition() {
+                self.partition(key)
+            } else {
+                0
+            },
         }
-        if let Some(reset) = self.settings.legacy {
-            let reset = match reset {
-                LegacyReset::Delta => seconds,
-                LegacyReset::Epoch => epoch_seconds(system_now()).saturating_add(seconds),
-            };
-            // These cannot be lists: the innermost limit speaks.
-            let mut push = |name, number: u64| {
-                found.push_with(
-                    name,
-                    HeaderValue::from(number),
-                    FieldMode::IfAbsent,
-                    redirects,
-                );
-            };
-            push(fields::LEGACY_LIMIT, tightest.metered.quota.limit().into());
-            push(fields::LEGACY_REMAINING, tightest.remaining.into());
-            push(fields::LEGACY_RESET, reset);
-        }
-        if let Some(exposed) = &self.settings.exposed {
-            // The Fetch standard, section 3.3.6: a list, to which a layer for other origins adds its own.
-            let name = ACCESS_CONTROL_EXPOSE_HEADERS;
-            found.push_with(name, exposed.clone(), FieldMode::Append, redirects);
-        }
-        found
     }
 }
 
@@ -555,6 +553,16 @@ impl fmt::Debug for RateLimit {
             .field("settings", &self.0.settings)
             .finish()
     }
+}
+
+/// What is taken along of a charge when the table is unlocked again.
+enum Taken {
+    /// All of it: the charge was refused, or the response may correct it. Apart, because it is large, and few charges come to it.
+    All(Box<Counted>),
+    /// The fields of an admitted request.
+    Fields(ResponseFields),
+    /// Nothing: the request is admitted.
+    Nothing,
 }
 
 /// What counting a request came to.
@@ -586,6 +594,12 @@ pub(crate) fn missing() -> Rejection {
         StatusCode::BAD_REQUEST,
         "request lacks what it would be counted under",
     )
+}
+
+fn reset_seconds(tightest: &Tightest<'_>) -> u64 {
+    let meter = &tightest.metered.meter;
+    let rounding = meter.grain.saturating_mul(meter.capacity.into());
+    fields::reset_seconds(tightest.reset, rounding)
 }
 
 /// Returns the seconds since 1970, rounded up: a client that waits for the time must not be early.

@@ -33,10 +33,12 @@ use crate::rate_limit::{
 pub struct QuotaSet(Arc<Quotas>);
 
 /// What the clones of a [`QuotaSet`] share.
-struct Quotas {
-    metered: Box<[Metered]>,
+#[derive(Debug)]
+pub(crate) struct Quotas {
+    pub(crate) metered: Box<[Metered]>,
     max_cost: u32,
-    policy_field: HeaderValue,
+    /// The value of `RateLimit-Policy`.
+    pub(crate) policy_field: HeaderValue,
 }
 
 impl QuotaSet {
@@ -112,9 +114,8 @@ impl QuotaSet {
         &self.0.metered
     }
 
-    /// Returns the value of `RateLimit-Policy`.
-    pub(crate) fn policy_field(&self) -> &HeaderValue {
-        &self.0.policy_field
+    pub(crate) fn shared(&self) -> &Arc<Quotas> {
+        &self.0
     }
 
     /// Returns whether both are clones of the same set.

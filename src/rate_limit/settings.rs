@@ -2,10 +2,10 @@
 
 use std::{fmt, hash::RandomState, time::Duration};
 
-use http::{HeaderValue, StatusCode, response};
+use http::{StatusCode, response};
 
 use crate::{
-    policy::{fields::Redirects, head::RequestHead, receipt::Outcome},
+    policy::{head::RequestHead, receipt::Outcome},
     rate_limit::{key::RateLimitKey, set::QuotaSet},
 };
 
@@ -25,8 +25,8 @@ pub(crate) struct Settings {
     pub(crate) standard: Option<StandardFields>,
     pub(crate) legacy: Option<LegacyReset>,
     pub(crate) redirects: Redirects,
-    /// The fields that scripts of other origins may read.
-    pub(crate) exposed: Option<HeaderValue>,
+    /// Whether scripts of other origins may read the fields.
+    pub(crate) exposed: bool,
     /// Hashes what requests are counted under once more, for clients to tell apart what they are counted under.
     pub(crate) partition: Option<RandomState>,
     pub(crate) status: StatusCode,
@@ -38,6 +38,13 @@ pub(crate) struct Settings {
 pub(crate) enum Costs {
     By(Box<dyn Fn(&RequestHead<'_>) -> u32 + Send + Sync>),
     Fixed(u32),
+}
+
+/// Whether fields stand on responses that redirect.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Redirects {
+    Skip,
+    Tell,
 }
 
 /// How the wait of a refusal is told.

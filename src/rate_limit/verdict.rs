@@ -109,14 +109,8 @@ impl Verdict {
     /// Returns the quota that has the least left; of several, the one that takes longest to fill.
     #[must_use]
     pub fn tightest(&self) -> Option<Standing<'_>> {
-        self.standings().reduce(|tightest, other| {
-            let key = |it: &Standing<'_>| (std::cmp::Reverse(it.remaining), it.reset);
-            if key(&tightest) < key(&other) {
-                other
-            } else {
-                tightest
-            }
-        })
+        let tightest = self.arrivals.tightest(&self.quotas, self.now)?;
+        self.standings().nth(tightest.position.into())
     }
 }
 

@@ -4,7 +4,7 @@
 //! a place that is empty or whose quotas are all full again, for such a key holds no information. When neither bucket has such a place, the key
 //! shares the shard's overflow row. So no live key is evicted, and none is let through for lack of room.
 
-use std::{fmt, num::NonZeroU32};
+use std::{cmp::Reverse, fmt, num::NonZeroU32};
 
 use crate::rate_limit::{
     metered::Metered,
@@ -65,6 +65,16 @@ pub(crate) struct Found<'a> {
     pub(crate) cost: u32,
     pub(crate) charged: bool,
     pub(crate) place: Place,
+}
+
+/// The quota that has the least left.
+#[derive(Clone, Copy)]
+pub(crate) struct Tightest<'a> {
+    pub(crate) metered: &'a Metered,
+    pub(crate) position: u8,
+    pub(crate) remaining: u32,
+    /// The nanoseconds until it is full again.
+    pub(crate) reset: u64,
 }
 
 /// A charge that is to be corrected.
@@ -402,6 +412,26 @@ impl Arrivals {
             .map(|(metered, arrival)| metered.meter.remaining(arrival, now))
             .min()
             .unwrap_or(0)
+    }
+
+    /// Returns the quota that has the least left; of several, the one that takes longest to fill.
+    #[inline]
+    pub(crate) fn tightest<'a>(&self, quotas: &'a QuotaSet, now: u64) -> Option<Tightest<'a>> {
+        let all = quotas.metered().iter().zip(self.0).zip(0..);
+        all.map(|((metered, arrival), position)| Tightest {
+            metered,
+            position,
+            remaining: metered.meter.remaining(arrival, now),
+            reset: arrival.saturating_sub(now),
+        })
+        .reduce(|tightest, other| {
+            let key = |it: &Tightest<'_>| (Reverse(it.remaining), it.reset);
+            if key(&tightest) < key(&other) {
+                other
+            } else {
+                tightest
+            }
+        })
     }
 
     pub(crate) fn iter<'a>(
