@@ -98,7 +98,10 @@ impl<B: From<String>> Respond<B> for ProblemJson {
         if rejection.status().is_redirection() {
             return bare(rejection, B::from(String::new()));
         }
-        let problem = problem(rejection);
+        let problem = match rejection.document() {
+            Some(document) => String::from(&**document),
+            None => problem(rejection),
+        };
         let mut response = if request.method == Method::HEAD {
             // RFC 9110, section 9.3.2: no content, but the fields of a GET. Not every server strips it on HTTP/2.
             let mut response = bare(rejection, B::from(String::new()));
@@ -140,7 +143,7 @@ fn bare<B>(rejection: &Rejection, body: B) -> Response<B> {
 }
 
 /// Writes the problem document. RFC 9457, section 3.1, for the members.
-fn problem(rejection: &Rejection) -> String {
+pub(crate) fn problem(rejection: &Rejection) -> String {
     let status = rejection.status();
     let mut json = String::with_capacity(192);
     json.push_str("{\"type\":");

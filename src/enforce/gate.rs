@@ -185,8 +185,12 @@ impl<P: PolicySet + ?Sized, R> Gate<P, R> {
         R: Respond<B>,
     {
         let head = || RequestHead::with_clock(&parts, &*self.clock);
-        self.notify(head, admission.take_notices());
-        self.notify(head, rejection.take_notices());
+        if admission.has_rest() {
+            self.notify(head, admission.take_notices());
+        }
+        if rejection.has_notices() {
+            self.notify(head, rejection.take_notices());
+        }
         // Before the event, which tells the status that the client gets to see.
         let mut response = self.respond.respond(&rejection, &parts);
         if rejection.is_recorded() {

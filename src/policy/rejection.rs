@@ -34,6 +34,8 @@ struct Inner {
     evidence: Evidence,
     fields: ResponseFields,
     notices: Vec<Notice>,
+    /// The problem document of all this, where it has been written before.
+    document: Option<Arc<str>>,
 }
 
 impl Rejection {
@@ -51,6 +53,7 @@ impl Rejection {
             evidence: Evidence::default(),
             fields: ResponseFields::new(),
             notices: Vec::new(),
+            document: None,
         }))
     }
 
@@ -75,12 +78,14 @@ impl Rejection {
     /// Adds the name of a violated quota, which the client may read in a problem document.
     pub fn with_violated_policy(mut self, policy: Arc<str>) -> Self {
         self.0.violated.push(policy);
+        self.0.document = None;
         self
     }
 
     /// Sets the type of the problem document, a URI. The default is `about:blank`.
     pub fn with_problem_type(mut self, uri: &'static str) -> Self {
         self.0.problem_type = Some(uri);
+        self.0.document = None;
         self
     }
 
@@ -114,8 +119,22 @@ impl Rejection {
         self
     }
 
+    /// Sets the problem document that [`ProblemJson`](crate::respond::ProblemJson) would write.
+    pub(crate) fn with_document(mut self, document: Arc<str>) -> Self {
+        self.0.document = Some(document);
+        self
+    }
+
+    pub(crate) fn document(&self) -> Option<&Arc<str>> {
+        self.0.document.as_ref()
+    }
+
     pub(crate) fn evidence(&self) -> Evidence {
         self.0.evidence
+    }
+
+    pub(crate) fn has_notices(&self) -> bool {
+        !self.0.notices.is_empty()
     }
 
     /// Takes out the notices, in order.

@@ -34,6 +34,7 @@ use crate::{
         fields,
         key::Keyed,
         limiter::RateLimiter,
+        metered::Metered,
         quota::SECOND,
         reservation::Reservation,
         set::QuotaSet,
@@ -45,6 +46,7 @@ use crate::{
         told::{Told, Which},
         verdict::{Retry, Verdict},
     },
+    respond::problem,
 };
 #[cfg(feature = "redis")]
 use crate::{
@@ -94,6 +96,7 @@ pub(crate) struct Limit {
     pub(crate) shared: Option<SharedRateLimiter>,
     pub(crate) settings: Settings,
     which: Which,
+    problems: Problems,
     jitter: RandomState,
     refusals: AtomicU64,
     /// When the table was last reported full, in seconds of the limiter's clock.
@@ -112,11 +115,12 @@ pub struct RequestKey {
 impl RateLimit {
     pub(crate) fn of(limiter: RateLimiter, settings: Settings) -> Self {
         Self(Arc::new(Limit {
-            limiter,
             #[cfg(feature = "redis")]
             shared: None,
             which: Which::new(&settings),
+            problems: Problems::new(limiter.quotas(), &settings),
             settings,
+            limiter,
             jitter: RandomState::new(),
             refusals: AtomicU64::new(0),
             reported_full: AtomicU64::new(0),
@@ -128,8 +132,9 @@ impl RateLimit {
     pub(crate) fn of_shared(shared: SharedRateLimiter, settings: Settings) -> Self {
         Self(Arc::new(Limit {
             limiter: shared.local().clone(),
-            shared: Some(shared),
             which: Which::new(&settings),
+            problems: Problems::new(shared.quotas(), &settings),
+            shared: Some(shared),
             settings,
             jitter: RandomState::new(),
             refusals: AtomicU64::new(0),
@@ -243,9 +248,8 @@ impl Policy for RateLimit {
         let cost = limit.cost(request);
         let now = limit.limiter.nanos(request.now());
 
-        let finish = |found: Found<'_>| {
-            limit.take(key, tier.as_ref(), &found, now, || request.system_now())
-        };
+        let finish =
+            |found: Found<'_>| limit.take(key, tier.as_ref(), &found, now, || request.system_now());
         let table = limit.limiter.table();
         let counted = match (NonZeroU32::new(cost), &tier) {
             (Some(cost), None) => table.charge_simply(key, cost, now, finish),
@@ -327,7 +331,8 @@ impl RateLimit {
     ) -> Admission {
         let limit = &*self.0;
         let verdict = &counted.verdict;
-        let mut admission = Admission::new().with_fields(limit.fields(system_now, &counted));
+        let mut admission =
+            Admission::new().with_fields(limit.fields(system_now, &counted, Retry::Now));
         if let Some(name) = counted.near {
             let notice = Notice::new(Action::RateLimitWarning, "rate limit is nearly exhausted");
             admission = admission.with_notice(notice.with_policy(name));
@@ -457,12 +462,13 @@ impl Limit {
     ) -> Rejection {
         let verdict = &counted.verdict;
         let retry = verdict.retry();
-        let reason = limit_reason(retry);
-        let mut rejection = Rejection::new(Action::RateLimitExceeded, self.settings.status, reason)
-            .with_problem_type(QUOTA_EXCEEDED)
-            .with_fields(self.fields(system_now, counted));
+        let mut rejection = exceeded(self.settings.status, retry)
+            .with_fields(self.fields(system_now, counted, retry));
         for standing in verdict.refusing() {
             rejection = rejection.with_violated_policy(Arc::clone(&standing.metered.name));
+        }
+        if let Some(document) = self.problems.document(&rejection, verdict, retry) {
+            rejection = rejection.with_document(Arc::clone(document));
         }
         if let Some(notice) = self.full(verdict) {
             rejection = rejection.with_notice(notice);
@@ -502,14 +508,19 @@ impl Limit {
         hasher.map_or(0, |it| it.hash_one(key))
     }
 
-    fn fields(&self, system_now: impl FnOnce() -> SystemTime, counted: &Counted) -> ResponseFields {
+    fn fields(
+        &self,
+        system_now: impl FnOnce() -> SystemTime,
+        counted: &Counted,
+        retry: Retry,
+    ) -> ResponseFields {
         let verdict = &counted.verdict;
         let tightest = verdict.arrivals.tightest(&verdict.quotas, verdict.now);
         let Some(tightest) = tightest.filter(|_| self.which.is_any()) else {
             return ResponseFields::new();
         };
         // A refused client is told when its request would pass, as `Retry-After` does; the draft wants the two not to contradict each other.
-        let seconds = match verdict.retry() {
+        let seconds = match retry {
             Retry::After(wait) => fields::seconds_of(wait),
             Retry::Never | Retry::Now => reset_seconds(&tightest),
         };
@@ -579,6 +590,50 @@ fn name(verdict: &Verdict) -> Arc<str> {
         [first, ..] => Arc::clone(&first.name),
         [] => Arc::from("rate-limit"),
     }
+}
+
+/// Problem documents that are held ready: those of one violated quota, which is what nearly all refusals are.
+struct Problems {
+    quotas: QuotaSet,
+    /// By the positions of the quotas.
+    documents: Box<[Arc<str>]>,
+}
+
+impl Problems {
+    fn new(quotas: QuotaSet, settings: &Settings) -> Self {
+        let write = |metered: &Metered| {
+            let rejection = exceeded(settings.status, Retry::Now)
+                .with_violated_policy(Arc::clone(&metered.name));
+            problem(&rejection).into()
+        };
+        Self {
+            documents: quotas.metered().iter().map(write).collect(),
+            quotas,
+        }
+    }
+
+    /// Returns the document of a rejection, where there is one: not where it is one of several quotas, of others than these, or for ever.
+    fn document(
+        &self,
+        rejection: &Rejection,
+        verdict: &Verdict,
+        retry: Retry,
+    ) -> Option<&Arc<str>> {
+        let [violated] = rejection.violated_policies() else {
+            return None;
+        };
+        if retry == Retry::Never || !verdict.quotas.is(&self.quotas) {
+            return None;
+        }
+        let mut names = self.quotas.metered().iter().map(|it| &it.name);
+        let position = names.position(|it| Arc::ptr_eq(it, violated))?;
+        self.documents.get(position)
+    }
+}
+
+fn exceeded(status: StatusCode, retry: Retry) -> Rejection {
+    Rejection::new(Action::RateLimitExceeded, status, limit_reason(retry))
+        .with_problem_type(QUOTA_EXCEEDED)
 }
 
 fn limit_reason(retry: Retry) -> &'static str {

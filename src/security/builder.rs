@@ -23,7 +23,10 @@ use crate::{
     policy::set::PolicySet,
     respond::ProblemJson,
     response_headers::{ResponseHeaders, ResponseHeadersLayer},
-    security::layer::{SecurityLayer, SecurityPolicies},
+    security::{
+        layer::SecurityLayer,
+        policies::{SecurityParts, SecurityPolicies},
+    },
 };
 #[cfg(feature = "redis")]
 use crate::{
@@ -39,7 +42,7 @@ use crate::{
 pub struct SecurityBuilder<R = ProblemJson> {
     response_headers: ResponseHeaders,
     client_ip: ClientIpLayer,
-    policies: SecurityPolicies,
+    policies: SecurityParts,
     #[cfg(feature = "jail")]
     jail: Option<JailBuilder>,
     #[cfg(feature = "rate-limit")]
@@ -87,7 +90,7 @@ impl SecurityBuilder {
         Self {
             response_headers: ResponseHeaders::none(),
             client_ip: ClientIpLayer::new(source).leaving_missing_peer(),
-            policies: SecurityPolicies::default(),
+            policies: SecurityParts::default(),
             #[cfg(feature = "jail")]
             jail: None,
             #[cfg(feature = "rate-limit")]
@@ -276,7 +279,7 @@ impl<R: Clone> SecurityBuilder<R> {
     /// Makes the layer. One event per list tells of entries with bits set behind their prefix (`10.0.0.1/8`), which may be typos.
     #[must_use]
     pub fn build(self) -> SecurityLayer<R> {
-        let policies = SecurityPolicies {
+        let policies = SecurityParts {
             #[cfg(feature = "jail")]
             jail: self.jail.map(|mut jail| {
                 if let Some(sink) = &self.sink {
@@ -319,7 +322,8 @@ impl<R: Clone> SecurityBuilder<R> {
         for list in &policies.allow {
             list.tell_host_bits(&sink);
         }
-        let mut enforce = EnforceLayer::new(policies).with_responder(self.respond);
+        let mut enforce =
+            EnforceLayer::new(SecurityPolicies::from(policies)).with_responder(self.respond);
         client_ip = client_ip.with_shared_sink(sink.clone());
         client_ip.tell_host_bits();
         enforce = enforce.with_shared_sink(sink);

@@ -66,6 +66,7 @@ pub(crate) mod builder;
 pub(crate) mod explain;
 pub(crate) mod known_peer;
 pub(crate) mod layer;
+pub(crate) mod policies;
 #[cfg(feature = "secrets")]
 pub(crate) mod secret_events;
 
@@ -74,5 +75,6 @@ pub use self::secret_events::secret_events;
 pub use self::{
     builder::SecurityBuilder,
     explain::{ExplainedGate, Explanation, GateVerdict},
-    layer::{SecurityLayer, SecurityPolicies},
+    layer::SecurityLayer,
+    policies::SecurityPolicies,
 };
