@@ -4,7 +4,7 @@ use std::{
     fmt, mem,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Instant,
 };
 
@@ -120,43 +120,59 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
-        loop {
-            let next = match state.as_mut().project() {
-                StateProjection::Calling { future, carried } => {
-                    // A response is large. Where nothing is to be done, it is not moved at all; otherwise it is changed in place.
-                    let Some(Carried { fields, receipts }) = carried else {
-                        return future.poll(cx);
-                    };
-                    let mut polled = future.poll(cx);
-                    if let Poll::Ready(Ok(response)) = &mut polled {
-                        let status = response.status();
-                        mem::take(fields).apply(status, response.headers_mut());
-                    }
-                    if receipts.is_empty() || polled.is_pending() {
-                        return polled;
-                    }
-                    return polled.map(|result| settle(result, mem::take(receipts)));
-                }
-                StateProjection::Refused { response } => match response.take() {
-                    Some(response) => return Poll::Ready(Ok(response)),
-                    // Polled again after it was ready, which `Future` leaves undefined.
-                    None => return Poll::Pending,
-                },
-                StateProjection::Waiting { waiting } => {
-                    let Some(mut request) = waiting.take() else {
-                        return Poll::Pending;
-                    };
-                    match Pin::new(&mut request.later).poll(cx) {
-                        Poll::Pending => {
-                            *waiting = Some(request);
-                            return Poll::Pending;
-                        }
-                        Poll::Ready(decision) => go_on(*request, decision),
-                    }
-                }
-            };
-            state.set(next);
+        if let State::Waiting { .. } = *state {
+            ready!(state.as_mut().poll_decisions(cx));
         }
+        // A response is large. Where nothing is to be done, it is not moved at all; otherwise it is changed in place.
+        match state.as_mut().project() {
+            StateProjection::Calling {
+                future,
+                carried: None,
+            } => future.poll(cx),
+            StateProjection::Calling {
+                future,
+                carried: Some(Carried { fields, receipts }),
+            } => {
+                let mut polled = future.poll(cx);
+                if let Poll::Ready(Ok(response)) = &mut polled {
+                    let status = response.status();
+                    mem::take(fields).apply(status, response.headers_mut());
+                }
+                if receipts.is_empty() || polled.is_pending() {
+                    return polled;
+                }
+                polled.map(|result| settle(result, mem::take(receipts)))
+            }
+            StateProjection::Refused { response } => match response.take() {
+                Some(response) => Poll::Ready(Ok(response)),
+                // Polled again after it was ready, which `Future` leaves undefined.
+                None => Poll::Pending,
+            },
+            // Only such a state is left that has been polled again after it was ready.
+            StateProjection::Waiting { .. } => Poll::Pending,
+        }
+    }
+}
+
+impl<S, P, R, ReqBody, ResBody> State<S, P, R, ReqBody, ResBody>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    P: PolicySet + ?Sized,
+    R: Respond<ResBody>,
+{
+    /// Waits for decisions that take time until none is left.
+    #[inline(never)]
+    fn poll_decisions(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        while let StateProjection::Waiting { waiting } = self.as_mut().project() {
+            let Some(request) = waiting else {
+                break;
+            };
+            let decision = ready!(Pin::new(&mut request.later).poll(cx));
+            if let Some(request) = waiting.take() {
+                self.set(go_on(*request, decision));
+            }
+        }
+        Poll::Ready(())
     }
 }
 

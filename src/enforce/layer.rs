@@ -5,6 +5,7 @@ use std::{
     fmt, mem,
     sync::Arc,
     task::{Context, Poll},
+    time::Instant,
 };
 
 use http::{Request, Response};
@@ -23,7 +24,7 @@ use crate::{
         duration::{DurationCounts, Durations},
         names::CHECK_DURATION_SECONDS,
     },
-    policy::{admission::Admission, set::PolicySet},
+    policy::{admission::Admission, decision::LaterDecision, rejection::Rejection, set::PolicySet},
     respond::{ProblemJson, Respond},
 };
 
@@ -235,23 +236,56 @@ where
             }
             Progress::Refused(rejection) => {
                 self.gate.end(began);
-                let (parts, _) = request.into_parts();
-                ResponseFuture::refused(self.gate.refuse(parts, admission, rejection))
+                self.refuse(request, admission, rejection)
             }
-            Progress::Waiting { step, later } => {
-                // The readied instance is the one to be called: the clone, which is not ready, stays behind.
-                let clone = self.inner.clone();
-                ResponseFuture::waiting(Waiting {
-                    inner: mem::replace(&mut self.inner, clone),
-                    gate: Arc::clone(&self.gate),
-                    request,
-                    admission,
-                    step,
-                    later,
-                    began,
-                })
-            }
+            Progress::Waiting { step, later } => self.wait(request, admission, step, later, began),
         }
+    }
+}
+
+// Apart, and not made part of `call`: that made the path of admitted requests longer.
+impl<S, P, R> Enforce<S, P, R>
+where
+    P: PolicySet + ?Sized,
+{
+    #[inline(never)]
+    fn refuse<ReqBody, ResBody>(
+        &self,
+        request: Request<ReqBody>,
+        admission: Admission,
+        rejection: Rejection,
+    ) -> ResponseFuture<S, P, R, ReqBody, ResBody>
+    where
+        S: Service<Request<ReqBody>>,
+        R: Respond<ResBody>,
+    {
+        let (parts, _) = request.into_parts();
+        ResponseFuture::refused(self.gate.refuse(parts, admission, rejection))
+    }
+
+    #[inline(never)]
+    fn wait<ReqBody, ResBody>(
+        &mut self,
+        request: Request<ReqBody>,
+        admission: Admission,
+        step: usize,
+        later: LaterDecision,
+        began: Option<Instant>,
+    ) -> ResponseFuture<S, P, R, ReqBody, ResBody>
+    where
+        S: Service<Request<ReqBody>> + Clone,
+    {
+        // The readied instance is the one to be called: the clone, which is not ready, stays behind.
+        let clone = self.inner.clone();
+        ResponseFuture::waiting(Waiting {
+            inner: mem::replace(&mut self.inner, clone),
+            gate: Arc::clone(&self.gate),
+            request,
+            admission,
+            step,
+            later,
+            began,
+        })
     }
 }
 
