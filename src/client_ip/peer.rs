@@ -47,7 +47,7 @@ impl From<SocketAddr> for PeerAddr {
 
 /// Where the peer of a connection is found in a request's extensions.
 ///
-/// The default looks for [`PeerAddr`], then (feature `axum`) axum's `ConnectInfo` of [`PeerAddr`] or `SocketAddr` and `MockConnectInfo`, then
+/// The default looks for [`PeerAddr`], then (feature `axum`) axum's `ConnectInfo` of `SocketAddr` or [`PeerAddr`] and `MockConnectInfo`, then
 /// (feature `tonic`) tonic's `TcpConnectInfo`.
 #[derive(Clone, Default)]
 #[expect(
@@ -97,20 +97,16 @@ pub(crate) fn usual_places(extensions: &Extensions) -> Option<PeerAddr> {
 fn connect_info(extensions: &Extensions) -> Option<PeerAddr> {
     use axum::extract::connect_info::{ConnectInfo, MockConnectInfo};
 
-    // What listeners of the crate say, such as that of the PROXY protocol.
+    // A server leaves one of these, the first one mostly. Listeners of the crate, such as that of the PROXY protocol, leave the second.
+    if let Some(info) = extensions.get::<ConnectInfo<SocketAddr>>() {
+        return Some(PeerAddr::Tcp(info.0));
+    }
     if let Some(info) = extensions.get::<ConnectInfo<PeerAddr>>() {
         return Some(info.0);
     }
     // Only axum's extractor falls back to the mock, so a layer has to look for both.
-    let real = extensions
-        .get::<ConnectInfo<SocketAddr>>()
-        .map(|info| info.0);
-    let mock = || {
-        extensions
-            .get::<MockConnectInfo<SocketAddr>>()
-            .map(|info| info.0)
-    };
-    real.or_else(mock).map(PeerAddr::Tcp)
+    let mock = extensions.get::<MockConnectInfo<SocketAddr>>();
+    mock.map(|info| PeerAddr::Tcp(info.0))
 }
 
 #[cfg(feature = "tonic")]

@@ -4,7 +4,6 @@ use std::{
     fmt,
     hash::{BuildHasher, RandomState},
     net::IpAddr,
-    num::NonZeroU32,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -248,18 +247,11 @@ impl Policy for RateLimit {
         let cost = limit.cost(request);
         let now = limit.limiter.nanos(request.now());
 
-        let finish =
+        let take =
             |found: Found<'_>| limit.take(key, tier.as_ref(), &found, now, || request.system_now());
         let table = limit.limiter.table();
-        let counted = match (NonZeroU32::new(cost), &tier) {
-            (Some(cost), None) => table.charge_simply(key, cost, now, finish),
-            _ => Err(finish),
-        };
-        let counted = match counted {
-            Ok(counted) => counted,
-            Err(finish) => table.charge(key, Cost::Exactly(cost), now, tier.as_ref(), finish),
-        };
-        match counted {
+        let taken = table.charge(key, Cost::Exactly(cost), now, tier.as_ref(), take);
+        match taken {
             Taken::Nothing => Check::admit(),
             Taken::Fields(fields) => Check::Ready(Admission::new().with_fields(fields).into()),
             Taken::All(counted) if counted.verdict.is_admitted() => {
