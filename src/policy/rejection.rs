@@ -120,6 +120,7 @@ impl Rejection {
     }
 
     /// Sets the problem document that [`ProblemJson`](crate::respond::ProblemJson) would write.
+    #[cfg(feature = "rate-limit")]
     pub(crate) fn with_document(mut self, document: Arc<str>) -> Self {
         self.0.document = Some(document);
         self

@@ -18,122 +18,112 @@ use crate::{
 
 /// The policies of the facade, in its order.
 pub struct SecurityPolicies {
-    parts: SecurityParts,
-    /// Where the policy of each step is. It is looked up for every policy of every request: to count the steps of all parts in front of it instead
-    /// took a twentieth of a request through a whole stack.
-    order: Box<[Step]>,
-}
-
-/// Where a policy is: its part, and its position there.
-type Step = (PartName, usize);
-
-macro_rules! parts {
-    ($($(#[$attribute:meta])* $variant:ident $name:ident: $policies:ty,)*) => {
-        /// The parts of the facade.
-        #[derive(Default)]
-        pub(crate) struct SecurityParts {
-            $($(#[$attribute])* pub(crate) $name: $policies,)*
-        }
-
-        #[derive(Clone, Copy)]
-        enum PartName {
-            $($(#[$attribute])* $variant,)*
-        }
-
-        impl SecurityParts {
-            /// Returns where all policies are, in their order.
-            fn order(&self) -> Box<[Step]> {
-                let mut order = Vec::new();
-                $($(#[$attribute])* order.extend((0..self.$name.steps()).map(|step| (PartName::$variant, step)));)*
-                order.into()
-            }
-
-            #[inline]
-            fn check(&self, (part, step): Step, request: &RequestHead<'_>) -> Check {
-                match part {
-                    $($(#[$attribute])* PartName::$variant => self.$name.check_step(step, request),)*
-                }
-            }
-
-            /// Returns a part, for what is not done per request.
-            fn part(&self, part: PartName) -> &dyn PolicySet {
-                match part {
-                    $($(#[$attribute])* PartName::$variant => &self.$name,)*
-                }
-            }
-        }
-    };
-}
-
-// The order is the point of the facade: who may come at all, then how, then how often. HSTS refuses nothing and stands on refusals.
-parts! {
-    KnownPeer known_peer: KnownPeer,
-    Hsts hsts: Option<HstsPolicy>,
+    /// The set of each step, and the position in there. It is looked up for every policy of every request: to count the steps of all sets in front
+    /// of it instead took a twentieth of a request through a whole stack.
+    steps: Box<[(Arc<dyn PolicySet>, usize)]>,
     #[cfg(feature = "jail")]
-    Jail jail: Option<Jail>,
-    Deny deny: Vec<IpDenylist>,
-    Allow allow: Vec<IpAllowlist>,
-    Hosts hosts: Option<AllowedHosts>,
-    Https https: Option<Https>,
+    jail: Option<Jail>,
+}
+
+/// What the policies are made of.
+#[derive(Default)]
+pub(crate) struct SecurityParts {
+    pub(crate) known_peer: KnownPeer,
+    pub(crate) hsts: Option<HstsPolicy>,
+    #[cfg(feature = "jail")]
+    pub(crate) jail: Option<Jail>,
+    pub(crate) deny: Vec<IpDenylist>,
+    pub(crate) allow: Vec<IpAllowlist>,
+    pub(crate) hosts: Option<AllowedHosts>,
+    pub(crate) https: Option<Https>,
     #[cfg(feature = "rate-limit")]
-    RateLimit rate_limit: Vec<RateLimit>,
-    // Limits with settings of their own.
-    Limits limits: Vec<Arc<dyn PolicySet>>,
+    pub(crate) rate_limit: Vec<RateLimit>,
+    /// Limits with settings of their own.
+    pub(crate) limits: Vec<Arc<dyn PolicySet>>,
     #[cfg(feature = "secrets")]
-    ApiKeys api_keys: Option<ApiKeyPolicy>,
-    Own own: Vec<Arc<dyn PolicySet>>,
+    pub(crate) api_keys: Option<ApiKeyPolicy>,
+    pub(crate) own: Vec<Arc<dyn PolicySet>>,
 }
 
 #[cfg(feature = "jail")]
 impl SecurityPolicies {
     pub(crate) fn jail(&self) -> Option<&Jail> {
-        self.parts.jail.as_ref()
+        self.jail.as_ref()
     }
 }
 
 impl From<SecurityParts> for SecurityPolicies {
     fn from(parts: SecurityParts) -> Self {
+        #[cfg(feature = "jail")]
+        let jail = parts.jail.clone();
+        let mut steps = Vec::new();
+        let mut add = |set: Arc<dyn PolicySet>| {
+            steps.extend((0..set.steps()).map(|step| (Arc::clone(&set), step)));
+        };
+        // The order is the point of the facade: who may come at all, then how, then how often. HSTS refuses nothing and stands on refusals.
+        add(Arc::new(parts.known_peer));
+        add(Arc::new(parts.hsts));
+        #[cfg(feature = "jail")]
+        add(Arc::new(parts.jail));
+        for list in parts.deny {
+            add(Arc::new(list));
+        }
+        for list in parts.allow {
+            add(Arc::new(list));
+        }
+        add(Arc::new(parts.hosts));
+        add(Arc::new(parts.https));
+        #[cfg(feature = "rate-limit")]
+        for limit in parts.rate_limit {
+            add(Arc::new(limit));
+        }
+        parts.limits.into_iter().for_each(&mut add);
+        #[cfg(feature = "secrets")]
+        add(Arc::new(parts.api_keys));
+        parts.own.into_iter().for_each(add);
         Self {
-            order: parts.order(),
-            parts,
+            steps: steps.into(),
+            #[cfg(feature = "jail")]
+            jail,
         }
     }
 }
 
 impl PolicySet for SecurityPolicies {
     fn steps(&self) -> usize {
-        self.order.len()
+        self.steps.len()
     }
 
     fn check_step(&self, step: usize, request: &RequestHead<'_>) -> Check {
-        match self.order.get(step) {
-            Some(step) => self.parts.check(*step, request),
+        match self.steps.get(step) {
+            Some((set, step)) => set.check_step(*step, request),
             None => Check::admit(),
         }
     }
 
     fn step_label(&self, step: usize) -> PolicyLabel {
-        match self.order.get(step) {
-            Some((part, step)) => self.parts.part(*part).step_label(*step),
+        match self.steps.get(step) {
+            Some((set, step)) => set.step_label(*step),
             None => PolicyLabel::of_type::<Self>(),
         }
     }
 
     fn peek_step(&self, step: usize, request: &RequestHead<'_>) -> Option<Peek> {
-        let (part, step) = self.order.get(step)?;
-        self.parts.part(*part).peek_step(*step, request)
+        let (set, step) = self.steps.get(step)?;
+        set.peek_step(*step, request)
     }
 }
 
 impl fmt::Debug for SecurityPolicies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.parts.fmt(f)
+        let labels = (0..self.steps()).map(|step| self.step_label(step));
+        f.debug_list().entries(labels).finish()
     }
 }
 
 impl fmt::Debug for SecurityParts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = f.debug_struct("SecurityPolicies");
+        let mut shown = f.debug_struct("SecurityParts");
         #[cfg(feature = "jail")]
         shown.field("jail", &self.jail);
         shown
