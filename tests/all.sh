@@ -26,7 +26,7 @@ for arg in "$@"; do
 done
 
 # Commands the tests call, and the Debian package each comes from.
-needed=(cc:gcc chromedriver:chromium-driver chromium:chromium codespell:codespell curl:curl fail2ban-client:fail2ban faketime:faketime jq:jq nginx:nginx-light pkg-config:pkg-config promtool:prometheus redis-server:redis-server rsyslogd:rsyslog)
+needed=(cc:gcc chromedriver:chromium-driver chromium:chromium codespell:codespell curl:curl fail2ban-client:fail2ban faketime:faketime jq:jq nginx:nginx-light pkg-config:pkg-config promtool:prometheus redis-server:redis-server rsyslogd:rsyslog valgrind:valgrind)
 
 say() { printf '\n== %s\n' "$*"; }
 
@@ -153,6 +153,9 @@ RUSTDOCFLAGS="-D warnings" cargo doc -p palisade --no-deps --all-features
 say "examples and benches build"
 cargo build --workspace --examples --all-features
 cargo build --workspace --benches --all-features
+
+say "the instructions of a request"
+tests/instructions.sh
 
 # Dev-dependencies bring features along that users do not have: the library must build without them.
 say "the library alone, each feature"

@@ -225,3 +225,66 @@ fn a_rate_limit_allocates_for_its_fields_alone() {
     assert_eq!(status, StatusCode::OK);
     assert!(count <= 3, "{count} allocations");
 }
+
+/// What a whole stack allocates: the client's address, both lists, the HTTPS check and a limit with its fields; then with HSTS, two quotas
+/// and the fields of the preset.
+#[cfg(feature = "rate-limit")]
+#[test]
+fn a_whole_stack_allocates_little() {
+    use palisade::{
+        SecurityLayer,
+        https::{Hsts, Https},
+        ip_filter::IpAllowlist,
+        ip_set::IpList,
+        rate_limit::{Quota, QuotaSet, RateLimit, StandardFields},
+        response_headers::ResponseHeaders,
+    };
+
+    let proxies: TrustedProxies = "10.0.0.0/8".parse().expect("a list");
+    let scheme = SchemeSource::XForwardedProto(proxies.clone());
+    let stack = |quotas: QuotaSet, https: Https| {
+        let limit = RateLimit::builder(quotas).standard_fields(StandardFields::Draft11);
+        let allowed = "203.0.113.0/24".parse().expect("a list");
+        SecurityLayer::builder(ClientIpSource::XForwardedFor(proxies.clone()))
+            .deny("198.51.100.0/24".parse().expect("a list"))
+            .allow(IpAllowlist::new(IpList::new("allow", allowed)).expect("a list"))
+            .https(https)
+            .policy(limit.build().expect("the settings are sound"))
+            .responder(StatusOnly)
+            .sink(NullSink)
+    };
+    let count = |layer: SecurityLayer<StatusOnly>| {
+        let mut service = layer.layer(Inner);
+        let mut once = || {
+            let request = Request::builder()
+                .extension(PeerAddr::Tcp(([10, 0, 0, 1], 40_000).into()))
+                .header("x-forwarded-for", "203.0.113.7")
+                .header("x-forwarded-proto", "https")
+                .header("host", HeaderValue::from_static("api.example.com"))
+                .body(())
+                .expect("a request");
+            let mut status = None;
+            let counted = measure(|| {
+                let mut context = Context::from_waker(Waker::noop());
+                let future = pin!(service.call(request));
+                if let Poll::Ready(Ok(response)) = future.poll(&mut context) {
+                    status = Some(response.status());
+                }
+            });
+            assert_eq!(status, Some(StatusCode::OK));
+            counted.count_total
+        };
+        once();
+        once()
+    };
+    let one = Quota::per_second(1000).into();
+    let less = stack(one, Https::reject(scheme.clone())).build();
+    // The context, the header map's two tables, and the text of one field.
+    assert_eq!(count(less), 4);
+    let two = QuotaSet::new([Quota::per_second(1000), Quota::per_hour(100_000)]).expect("quotas");
+    let https = Https::reject(scheme).with_hsts(Hsts::one_year());
+    let more = stack(two, https).response_headers(ResponseHeaders::api());
+    // Besides, the list of two policies' fields, and the tables of the map once more when it grows.
+    let count = count(more.build());
+    assert!(count <= 8, "{count} allocations");
+}

@@ -56,6 +56,20 @@ pub(crate) enum Progress {
     },
 }
 
+impl<P: ?Sized, R> Gate<P, R> {
+    /// Returns the same gate, with another responder.
+    pub(crate) fn with_responder<R2>(&self, respond: R2) -> Gate<P, R2> {
+        Gate {
+            respond,
+            sink: self.sink.clone(),
+            clock: Arc::clone(&self.clock),
+            policies: Arc::clone(&self.policies),
+            counters: Arc::clone(&self.counters),
+            durations: self.durations.clone(),
+        }
+    }
+}
+
 impl<P: PolicySet + ?Sized, R> Gate<P, R> {
     /// Checks the policies from position `step` on, and gathers in `admission` what they hand out.
     #[inline]

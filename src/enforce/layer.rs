@@ -70,16 +70,7 @@ impl<P: ?Sized, R: Clone> EnforceLayer<P, R> {
     /// Sets who receives the security events, shared with other layers.
     #[must_use]
     pub fn with_shared_sink(self, sink: SharedSink) -> Self {
-        Self {
-            gate: Arc::new(Gate {
-                respond: self.gate.respond.clone(),
-                sink,
-                clock: Arc::clone(&self.gate.clock),
-                policies: Arc::clone(&self.gate.policies),
-                counters: Arc::clone(&self.gate.counters),
-                durations: self.gate.durations.clone(),
-            }),
-        }
+        self.changed(|gate| gate.sink = sink)
     }
 
     /// Sets the clock. The default is [`MonotonicClock`].
@@ -91,31 +82,22 @@ impl<P: ?Sized, R: Clone> EnforceLayer<P, R> {
     /// Sets the clock, shared with other layers.
     #[must_use]
     pub fn with_shared_clock(self, clock: Arc<dyn Clock>) -> Self {
-        Self {
-            gate: Arc::new(Gate {
-                respond: self.gate.respond.clone(),
-                sink: self.gate.sink.clone(),
-                clock,
-                policies: Arc::clone(&self.gate.policies),
-                counters: Arc::clone(&self.gate.counters),
-                durations: self.gate.durations.clone(),
-            }),
-        }
+        self.changed(|gate| gate.clock = clock)
     }
 
     /// Measures how long the policies take to decide, waiting for other machines included. It is off by default, because it reads the
     /// clock twice per request.
     #[must_use]
     pub fn with_check_duration(self) -> Self {
+        let durations = Arc::new(Durations::new(CHECK_DURATION_SECONDS));
+        self.changed(|gate| gate.durations = Some(durations))
+    }
+
+    fn changed(&self, change: impl FnOnce(&mut Gate<P, R>)) -> Self {
+        let mut gate = self.gate.with_responder(self.gate.respond.clone());
+        change(&mut gate);
         Self {
-            gate: Arc::new(Gate {
-                respond: self.gate.respond.clone(),
-                sink: self.gate.sink.clone(),
-                clock: Arc::clone(&self.gate.clock),
-                policies: Arc::clone(&self.gate.policies),
-                counters: Arc::clone(&self.gate.counters),
-                durations: Some(Arc::new(Durations::new(CHECK_DURATION_SECONDS))),
-            }),
+            gate: Arc::new(gate),
         }
     }
 
@@ -123,14 +105,7 @@ impl<P: ?Sized, R: Clone> EnforceLayer<P, R> {
     #[must_use]
     pub fn with_responder<R2>(self, respond: R2) -> EnforceLayer<P, R2> {
         EnforceLayer {
-            gate: Arc::new(Gate {
-                respond,
-                sink: self.gate.sink.clone(),
-                clock: Arc::clone(&self.gate.clock),
-                policies: Arc::clone(&self.gate.policies),
-                counters: Arc::clone(&self.gate.counters),
-                durations: self.gate.durations.clone(),
-            }),
+            gate: Arc::new(self.gate.with_responder(respond)),
         }
     }
 }
