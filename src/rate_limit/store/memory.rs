@@ -141,7 +141,7 @@ impl Table {
             before: &before,
             after: &after,
             cost: charged.cost,
-            charged: charged.is_charged,
+            charged: charged.admitted,
             place: charged.place,
         })
     }
@@ -282,7 +282,7 @@ impl Table {
 /// What has become of a charge.
 struct Charged {
     cost: u32,
-    is_charged: bool,
+    admitted: bool,
     place: Place,
 }
 
@@ -300,7 +300,7 @@ impl Rows {
         let some = NonZeroU32::new(cost)?;
         let place = self.places.find(key)?;
         let cells = self.places.cells_mut(place);
-        let mut is_charged = true;
+        let mut admitted = true;
         let arrivals = before.0.iter_mut().zip(&mut after.0);
         for ((cell, metered), (before, after)) in
             cells.iter().zip(self.quotas.metered()).zip(arrivals)
@@ -312,10 +312,10 @@ impl Rows {
             *before = *cell;
             match meter.charge(*cell, some, now) {
                 Some(arrival) => *after = arrival,
-                None => is_charged = false,
+                None => admitted = false,
             }
         }
-        if is_charged {
+        if admitted {
             for (cell, after) in cells.iter_mut().zip(after.0) {
                 *cell = after;
             }
@@ -324,7 +324,7 @@ impl Rows {
         }
         Some(Charged {
             cost,
-            is_charged,
+            admitted,
             place: Place::Own,
         })
     }
@@ -381,7 +381,7 @@ impl Rows {
         *after = charged.unwrap_or(*before);
         Charged {
             cost,
-            is_charged: charged.is_some(),
+            admitted: charged.is_some(),
             place: match seat {
                 Seat::None => Place::Overflow,
                 Seat::New(_) | Seat::Old(_) => Place::Own,
@@ -523,7 +523,7 @@ mod tests {
         let mut rows = table.shard(key).lock();
         let cost = Cost::Exactly(cost);
         rows.charge(key, cost, now, None, table.width, &mut before, &mut after)
-            .is_charged
+            .admitted
     }
 
     fn simply(table: &Table, key: u64, cost: u32, now: u64) -> Option<bool> {
@@ -531,7 +531,7 @@ mod tests {
         let (mut before, mut after) = (Arrivals::NONE, Arrivals::NONE);
         let mut rows = table.shard(key).lock();
         rows.charge_simply(key, cost, now, &mut before, &mut after)
-            .map(|it| it.is_charged)
+            .map(|it| it.admitted)
     }
 
     #[test]
