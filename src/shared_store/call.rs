@@ -1,6 +1,6 @@
 //! One call of a script, on its way to the store.
 
-use std::{sync::Arc, vec};
+use std::sync::Arc;
 
 use redis::{Arg, Cmd, Value};
 use tokio::sync::oneshot;
@@ -42,12 +42,12 @@ impl Call {
         }
     }
 
-    /// Takes the answer to this call out of those to a pipeline.
-    pub(crate) fn answer_of(&self, answers: &mut vec::IntoIter<Value>) -> Option<Value> {
+    /// Takes what belongs to this call out of the commands of a pipeline, or out of the answers to them.
+    pub(crate) fn own_of<T>(&self, all: &mut impl Iterator<Item = T>) -> Option<T> {
         if self.asking {
-            answers.next();
+            all.next();
         }
-        answers.next()
+        all.next()
     }
 
     /// Returns the slot of the keys.

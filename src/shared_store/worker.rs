@@ -1,6 +1,6 @@
 //! The task that sends calls to the store.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, mem, sync::Arc, time::Duration};
 
 use redis::{Pipeline, Value};
 use tokio::{
@@ -126,27 +126,32 @@ async fn redirect(cluster: &Cluster, mut call: Call, settings: &Settings) {
 }
 
 /// Sends one batch and hands out the answers; returns the calls that have to be sent elsewhere.
-async fn send(node: &Node, batch: Vec<Call>) -> Vec<Call> {
+async fn send(node: &Node, mut batch: Vec<Call>) -> Vec<Call> {
     let mut elsewhere = Vec::new();
     let mut unknown = Vec::new();
-    let answers = match node.send(&pipeline(&batch)).await {
+    let pipeline = pipeline(&mut batch);
+    let answers = match node.send(&pipeline).await {
         Ok(answers) => answers,
         Err(cause) => {
             fail(batch, cause);
             return elsewhere;
         }
     };
-    let mut answers = answers.into_iter();
+    let (mut answers, mut commands) = (answers.into_iter(), pipeline.cmd_iter());
     for mut call in batch {
-        match read(node, call.answer_of(&mut answers)) {
+        let command = call.own_of(&mut commands);
+        match read(node, call.own_of(&mut answers)) {
             // Nothing has run: these calls, and no others, may be sent again.
             Answer::Elsewhere(redirected) => {
+                call.command = command.cloned().unwrap_or_default();
                 call.redirected = Some(redirected);
                 elsewhere.push(call);
             }
             Answer::Known(result) => call.answer(result),
             Answer::NoScript => {
-                call.command = call.script.with_text(&call.command);
+                call.command = command
+                    .map(|it| call.script.with_text(it))
+                    .unwrap_or_default();
                 unknown.push(call);
             }
         }
@@ -154,12 +159,15 @@ async fn send(node: &Node, batch: Vec<Call>) -> Vec<Call> {
     if unknown.is_empty() {
         return elsewhere;
     }
-    match node.send(&pipeline(&unknown)).await {
+    let pipeline = self::pipeline(&mut unknown);
+    match node.send(&pipeline).await {
         Ok(answers) => {
-            let mut answers = answers.into_iter();
+            let (mut answers, mut commands) = (answers.into_iter(), pipeline.cmd_iter());
             for mut call in unknown {
-                match read(node, call.answer_of(&mut answers)) {
+                let command = call.own_of(&mut commands);
+                match read(node, call.own_of(&mut answers)) {
                     Answer::Elsewhere(redirected) => {
+                        call.command = command.cloned().unwrap_or_default();
                         call.redirected = Some(redirected);
                         elsewhere.push(call);
                     }
@@ -173,13 +181,14 @@ async fn send(node: &Node, batch: Vec<Call>) -> Vec<Call> {
     elsewhere
 }
 
-fn pipeline(batch: &[Call]) -> Pipeline {
+/// Moves the commands of the calls into one pipeline.
+fn pipeline(batch: &mut [Call]) -> Pipeline {
     let mut pipeline = Pipeline::with_capacity(batch.len());
     for call in batch {
         if call.asking {
             pipeline.cmd("ASKING");
         }
-        pipeline.add_command(call.command.clone());
+        pipeline.add_command(mem::take(&mut call.command));
     }
     pipeline
 }
