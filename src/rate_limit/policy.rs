@@ -661,3 +661,68 @@ fn epoch_seconds(time: SystemTime) -> u64 {
 const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
 /// A full table is reported every so many seconds.
 const FULL_EVERY: u64 = 60;
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+    use crate::{client_ip::peer::PeerAddr, policy::decision::Decision, rate_limit::quota::Quota};
+
+    fn refuse(limit: &RateLimit, admitted: usize) -> Rejection {
+        let peer = PeerAddr::Tcp(([203, 0, 113, 7], 50_000).into());
+        let request = Request::builder().extension(peer).body(()).unwrap();
+        let (parts, ()) = request.into_parts();
+        for _ in 0..admitted {
+            let check = limit.check(&RequestHead::new(&parts));
+            assert!(matches!(check, Check::Ready(Decision::Admit(_))));
+        }
+        match limit.check(&RequestHead::new(&parts)) {
+            Check::Ready(Decision::Reject(rejection)) => rejection,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn documents_held_ready_are_those_that_would_be_written() {
+        let named = |quota: Quota, name: &str| quota.try_with_name(name).unwrap();
+        let quotas = |first, second| {
+            let quotas = [
+                named(Quota::per_hour(first), "in \"quotes\""),
+                named(Quota::per_day(second), "a day"),
+            ];
+            QuotaSet::new(quotas).unwrap()
+        };
+        for (first, second, admitted) in [(2, 3, 2), (9, 9, 9)] {
+            let rejection = refuse(&RateLimit::new(quotas(first, second)), admitted);
+            // To set anything that the document tells takes it away.
+            let written = problem(&rejection.clone().with_problem_type(QUOTA_EXCEEDED));
+            match rejection.violated_policies() {
+                [_] => assert_eq!(rejection.document().map(|it| &**it), Some(&*written)),
+                _ => assert!(rejection.document().is_none()),
+            }
+        }
+        let second = refuse(
+            &RateLimit::new(
+                QuotaSet::new([
+                    named(Quota::per_hour(2).with_burst(9), "an hour"),
+                    named(Quota::per_day(3), "a day"),
+                ])
+                .unwrap(),
+            ),
+            3,
+        );
+        let document = second.document().unwrap();
+        assert!(document.contains("a day") && !document.contains("an hour"));
+    }
+
+    #[test]
+    fn quotas_that_came_later_have_no_document() {
+        let limit = RateLimit::new(Quota::per_hour(3));
+        assert!(refuse(&limit, 3).document().is_some());
+        limit.limiter().replace_quotas(Quota::per_hour(2)).unwrap();
+        let rejection = refuse(&limit, 0);
+        assert!(rejection.document().is_none());
+        assert!(problem(&rejection).contains("2-per-hour"));
+    }
+}
