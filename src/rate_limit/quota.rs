@@ -389,6 +389,7 @@ mod tests {
         // G19, F11, F30, T03: zero is neither "no limit" nor a division by zero.
         check(Quota::new(0, second), Err(Kind::ZeroLimit));
         check(Quota::new(0, Duration::ZERO), Err(Kind::ZeroLimit));
+        // F10: what never comes back is no quota.
         check(Quota::new(1, Duration::ZERO), Err(Kind::ZeroPeriod));
         check(Quota::new(1, Duration::MAX), Err(Kind::PeriodTooLong));
         // B19.

@@ -66,6 +66,8 @@ mod proxy_protocol;
 mod rate_limit;
 #[cfg(feature = "rate-limit")]
 mod rate_limit_attacks;
+#[cfg(all(feature = "jail", feature = "rate-limit"))]
+mod rate_limit_blocks;
 #[cfg(feature = "rate-limit")]
 mod rate_limit_fields;
 #[cfg(feature = "rate-limit")]

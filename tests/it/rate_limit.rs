@@ -119,12 +119,36 @@ fn as_much_as_is_left() {
     // R11: the time to one unit.
     check("R11", &limiter.peek("key", 1), (false, 0, 1000, 100));
 
-    // B07, B09.
+    // B07.
     for (left, asked, granted) in [(0, 10, 0), (2, 10, 2), (5, 4, 4), (5, 5, 5), (10, 15, 10)] {
         limiter.reset("key");
         let _ = limiter.check("key", 10 - left);
         assert_eq!(limiter.check_up_to("key", asked).cost(), granted);
     }
+}
+
+/// Adds up what verdicts let through and what they refused, in units and not in calls.
+#[track_caller]
+fn check_units(id: &str, verdicts: [Verdict; 2], expected: (u32, u32)) {
+    let mut consumed = 0;
+    let mut rejected = 0;
+    for verdict in verdicts {
+        if verdict.is_admitted() {
+            consumed += verdict.cost();
+        } else {
+            rejected += verdict.cost();
+        }
+    }
+    assert_eq!((consumed, rejected), expected, "{id}");
+}
+
+#[test]
+fn verdicts_count_units_and_not_calls() {
+    let (limiter, _clock) = limiter(Quota::per_second(10));
+    let verdicts = [9, 6].map(|cost| limiter.check("one", cost));
+    check_units("B08", verdicts, (9, 6));
+    let verdicts = [100, 100].map(|cost| limiter.check_up_to("two", cost));
+    check_units("B09", verdicts, (10, 0));
 }
 
 #[test]
@@ -484,6 +508,12 @@ fn a_full_table_tells_its_keys_that_they_share() {
 
 #[test]
 fn limiters_without_sense_are_not_built() {
+    // T19, T24: no quota at all, and the same one twice.
+    let refused = |quotas: &[Quota]| QuotaSet::new(quotas.to_vec()).unwrap_err().to_string();
+    assert!(refused(&[]).contains("no quota"));
+    let twice = [Quota::per_second(2), Quota::per_second(2)];
+    assert!(refused(&twice).contains("two quotas"));
+
     let check = |builder: RateLimiterBuilder, expected: &str| {
         let error = builder.build().unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");

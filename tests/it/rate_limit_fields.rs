@@ -38,7 +38,7 @@ async fn standard_fields_stand_on_every_response() {
         |it| it.standard_fields(StandardFields::Draft11),
     );
     let policy = r#""minute";q=2;w=60, "hour";q=1000;w=3600"#;
-    // H05, E12: the tightest is reported, and nobody who is admitted is told to wait.
+    // H05, H06, E12: the tightest is reported under its own name, and nobody who is admitted is told to wait.
     let response = bench.call(from(A)).await;
     assert_eq!(
         found(&response, &names),
@@ -79,9 +79,32 @@ async fn fields_parse_as_structured_fields() {
                 let number = item.params.get(key).unwrap().as_integer().unwrap();
                 assert!(i64::from(number) >= 0);
             }
+            // H18: requests are the unit that goes without saying.
             assert_eq!(item.params.len(), 2);
         }
     }
+}
+
+#[tokio::test]
+async fn a_full_quota_is_full_now() {
+    // H10: where nothing has been spent, and where the time has passed, it is 0 and nothing less.
+    let names = ["ratelimit", "x-ratelimit-remaining", "x-ratelimit-reset"];
+    let full = [r#""5-per-minute";r=5;t=0"#, "5", "0"];
+    let bench = bench(Quota::per_minute(5), |it| {
+        it.cost_by(|head| u32::from(head.method() == "POST"))
+            .standard_fields(StandardFields::Draft11)
+            .legacy_fields(LegacyReset::Delta)
+    });
+    let response = bench.call(from(A)).await;
+    assert_eq!(found(&response, &names), full);
+    let response = bench.call(from(A).method("POST")).await;
+    assert_eq!(
+        found(&response, &names),
+        [r#""5-per-minute";r=4;t=12"#, "4", "12"]
+    );
+    bench.clock.advance(Duration::from_secs(3600));
+    let response = bench.call(from(A)).await;
+    assert_eq!(found(&response, &names), full);
 }
 
 #[tokio::test]

@@ -1,16 +1,25 @@
 //! The limit as a layer: the rows of the case tables about keys, response fields, outcomes and events.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::IpAddr,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    task::Poll,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderName, Request, Response, StatusCode};
 use http_body_util::Full;
 use palisade::{
-    client_ip::{ClientContext, ClientIp, PeerAddr, UnknownReason},
+    client_ip::{
+        ClientContext, ClientIp, ClientIpLayer, ClientIpSource, PeerAddr, TrustedProxies,
+        UnknownReason,
+    },
     clock::ManualClock,
     enforce::EnforceLayer,
     ip_set::IpSet,
-    policy::{DryRun, PolicySet},
+    policy::{DryRun, PolicySet, RequestHead},
     rate_limit::{
         Charge, MissingKey, Quota, QuotaSet, RateLimit, RateLimitBuilder, RateLimitKey,
         RateLimitLayer, StandardFields,
@@ -18,7 +27,7 @@ use palisade::{
 };
 use tower::{Layer, ServiceExt, service_fn};
 
-use crate::support::{RecordingSink, Refuse};
+use crate::support::{RecordingSink, Refuse, poll, request};
 
 /// What a client sends, and what the handler answers.
 #[derive(Clone, Debug)]
@@ -47,7 +56,7 @@ impl Call {
         self
     }
 
-    fn method(mut self, method: &'static str) -> Self {
+    pub(crate) fn method(mut self, method: &'static str) -> Self {
         self.method = method;
         self
     }
@@ -139,7 +148,7 @@ pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test]
 async fn clients_are_refused_past_their_limit_and_come_back() {
-    // E01 to E04: the window is a quota that refills.
+    // E01, E02, E03, E04: the window is a quota that refills.
     let two = bench(Quota::new(2, Duration::from_millis(50)).unwrap(), |it| it);
     for _ in 0..2 {
         let calls = [from(A), from(A), from(A)];
@@ -208,6 +217,171 @@ async fn without_a_client_layer_the_peer_is_the_client() {
     assert_eq!(call(A, "1.1.1.1").await.unwrap().status(), 200);
     assert_eq!(call(A, "1.1.1.2").await.unwrap().status(), 429);
     assert_eq!(call(B, "1.1.1.1").await.unwrap().status(), 200);
+}
+
+/// Sends requests from these peers with these `X-Forwarded-For` through a limit of one request a client.
+async fn check_forwarded(id: &str, trusted: TrustedProxies, calls: &[(&str, &str, u16)]) {
+    let limit = RateLimitLayer::new(Quota::per_minute(1));
+    let service = ClientIpLayer::new(ClientIpSource::XForwardedFor(trusted)).layer(limit.layer(
+        service_fn(|_: Request<()>| async {
+            Ok::<_, std::convert::Infallible>(Response::new(String::new()))
+        }),
+    ));
+    for (peer, forwarded, expected) in calls {
+        let mut request = Request::builder();
+        if !forwarded.is_empty() {
+            request = request.header("x-forwarded-for", *forwarded);
+        }
+        if !peer.is_empty() {
+            let peer: IpAddr = peer.parse().unwrap();
+            request = request.extension(PeerAddr::Tcp((peer, 1).into()));
+        }
+        let response = service.clone().oneshot(request.body(()).unwrap());
+        let status = response.await.unwrap().status();
+        assert_eq!(status, *expected, "{id} {peer} {forwarded}");
+    }
+}
+
+#[tokio::test]
+async fn behind_proxies_the_client_is_whom_the_last_trusted_one_saw() {
+    let hops = |count| TrustedProxies::hops(count).unwrap();
+    let peer = "192.0.2.1";
+    // U07: what a client writes on the left is its own.
+    check_forwarded(
+        "U07",
+        hops(1),
+        &[
+            (peer, "9.9.9.9, 7.7.7.7, 6.6.6.6", 200),
+            (peer, "1.1.1.1, 6.6.6.6", 429),
+            (peer, "9.9.9.9, 7.7.7.7, 5.5.5.5", 200),
+        ],
+    )
+    .await;
+    let four = "10.0.0.1,11.0.0.1,12.0.0.1,13.0.0.1";
+    for (depth, same, other) in [
+        (1, "9.9.9.9,13.0.0.1", "12.0.0.1"),
+        (2, "9.9.9.9,12.0.0.1,8.8.8.8", "12.0.0.1,13.0.0.1,8.8.8.8"),
+        (3, "11.0.0.1,7.7.7.7,8.8.8.8", "12.0.0.1,7.7.7.7,8.8.8.8"),
+    ] {
+        let calls = [(peer, four, 200), (peer, same, 429), (peer, other, 200)];
+        check_forwarded("K14", hops(depth), &calls).await;
+    }
+    // K15: whose line is too short shares with those of the same peer, and with nobody who is known.
+    check_forwarded(
+        "K15",
+        hops(5),
+        &[
+            (peer, four, 200),
+            (peer, "10.0.0.2", 429),
+            ("192.0.2.2", four, 200),
+            (
+                "192.0.2.3",
+                "192.0.2.1,1.1.1.1,1.1.1.1,1.1.1.1,1.1.1.1",
+                200,
+            ),
+        ],
+    )
+    .await;
+    // K17: proxies that forward for nobody are clients themselves, each of them one.
+    let proxies: TrustedProxies = "10.0.0.0/8".parse().unwrap();
+    let calls = [
+        ("10.0.0.1", "", 200),
+        ("10.0.0.2", "", 200),
+        ("10.0.0.1", "", 429),
+        ("203.0.113.7", "", 200),
+    ];
+    check_forwarded("K17", proxies, &calls).await;
+    // K13: that everyone is a proxy has to be said in so many words.
+    for all in ["0.0.0.0/0", "::/0", "10.0.0.0/8, 0.0.0.0/1, 128.0.0.0/1"] {
+        assert!(all.parse::<TrustedProxies>().is_err(), "K13 {all}");
+    }
+    // K11: an address has no port and is never text; one that is missing is no way around the limit.
+    let calls = [("", "", 200), ("", "", 429), ("", "1.2.3.4", 429)];
+    check_forwarded("K11", TrustedProxies::none(), &calls).await;
+}
+
+#[tokio::test]
+async fn an_address_that_a_closure_returns_counts_as_it_is() {
+    // K10: nobody can tell that it is one; the key of the client's address knows of prefixes.
+    let [one, two] = ["2001:db8::1", "2001:db8::2"];
+    for (key, expected) in [
+        (
+            RateLimitKey::from_fn(|head| head.client()?.client().addr()),
+            [200, 200],
+        ),
+        (RateLimitKey::client_ip(), [200, 429]),
+    ] {
+        let bench = bench(Quota::per_minute(1), |it| it.key(key));
+        assert_eq!(bench.statuses([from(one), from(two)]).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_handler_can_ask_how_its_client_stands() {
+    // E13.
+    let clock = ManualClock::new();
+    let limit = RateLimit::builder(Quota::per_minute(6))
+        .clock(clock.clone())
+        .build()
+        .unwrap();
+    let asked = limit.clone();
+    let service =
+        EnforceLayer::new(limit)
+            .with_clock(clock)
+            .layer(service_fn(move |request: Request<()>| {
+                let key = asked.key_of(&RequestHead::of(&request)).unwrap();
+                let verdict = asked.peek(key);
+                let standing = verdict.tightest().unwrap();
+                let left = standing.remaining();
+                let used = standing.quota().capacity() - left;
+                let reset = verdict.reset_after().as_secs();
+                let text = format!("used {used} remaining {left} reset {reset}");
+                std::future::ready(Ok::<_, std::convert::Infallible>(Response::new(text)))
+            }));
+    for expected in ["used 1 remaining 5 reset 10", "used 2 remaining 4 reset 20"] {
+        let response = service.clone().oneshot(request("/")).await.unwrap();
+        assert_eq!(response.into_body(), expected);
+    }
+}
+
+#[test]
+fn what_panics_harms_its_own_request_alone() {
+    // E26: a closure of the limit, and a handler.
+    let clock = ManualClock::new();
+    let exempt = |head: &RequestHead<'_>| {
+        assert_ne!(head.uri().path(), "/closure", "expected");
+        false
+    };
+    let limit = RateLimit::builder(Quota::per_minute(2))
+        .clock(clock.clone())
+        .exempt(exempt)
+        .count_successes_only()
+        .build()
+        .unwrap();
+    let layer = EnforceLayer::new(limit.clone()).with_clock(clock);
+    let service = layer.layer(service_fn(|request: Request<()>| {
+        assert_ne!(request.uri().path(), "/handler", "expected");
+        std::future::ready(Ok::<_, std::convert::Infallible>(Response::new(
+            String::new(),
+        )))
+    }));
+    let call = |path: &str| {
+        let request = request(path);
+        catch_unwind(AssertUnwindSafe(|| {
+            let future = pin!(service.clone().oneshot(request));
+            match poll(future) {
+                Poll::Ready(response) => response.unwrap().status().as_u16(),
+                Poll::Pending => panic!("nothing here waits"),
+            }
+        }))
+    };
+    for path in ["/closure", "/handler", "/closure", "/handler"] {
+        assert!(call(path).is_err(), "{path}");
+        let key = limit.client_key(A.parse().unwrap()).unwrap();
+        assert_eq!(limit.peek(key).remaining(), 2, "{path}");
+    }
+    let statuses = ["/", "/", "/"].map(|it| call(it).unwrap());
+    assert_eq!(statuses, [200, 200, 429]);
 }
 
 #[tokio::test]
@@ -430,6 +604,15 @@ async fn costs_tiers_and_exemptions_go_by_the_request() {
     });
     let calls = ["free", "free", "paid", "paid", "paid"].map(|it| from(A).key(it));
     assert_eq!(tiers.statuses(calls).await, [200, 429, 200, 200, 429]);
+    // F12: a tier has a time of its own.
+    let short = QuotaSet::from(Quota::per_second(1));
+    let tiers = bench(Quota::new(1, 5 * SECOND).unwrap(), |it| {
+        it.tiers(move |head| head.headers().contains_key("x-key").then(|| short.clone()))
+    });
+    for (call, wait) in [(from(A), "5"), (from(A).key("short"), "1")] {
+        assert_eq!(tiers.statuses([call.clone()]).await, [200]);
+        assert_eq!(tiers.call(call).await.headers()["retry-after"], wait);
+    }
 
     let exempt = bench(Quota::per_minute(1), |it| {
         it.exempt_addresses("203.0.113.8".parse::<IpSet>().unwrap())
