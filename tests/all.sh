@@ -140,6 +140,9 @@ cargo test -p palisade
 say "tests, no features"
 cargo test -p palisade --no-default-features
 
+say "the limiter's table, as a model of its threads"
+RUSTFLAGS="--cfg palisade_shuttle" cargo test --quiet --manifest-path tests/model/Cargo.toml
+
 say "the memory scan, linked statically against musl"
 if command -v rustup >/dev/null && rustup target add x86_64-unknown-linux-musl; then
   cargo run --quiet --manifest-path tests/static/Cargo.toml --target x86_64-unknown-linux-musl
