@@ -7,9 +7,12 @@
 
 use std::sync::Arc;
 
+use http::Request;
 use palisade::{
+    client_ip::PeerAddr,
     clock::ManualClock,
-    rate_limit::{Quota, QuotaSet, RateLimiter},
+    policy::{Check, Decision, Policy as _, RequestHead},
+    rate_limit::{Quota, QuotaSet, RateLimit, RateLimiter},
 };
 use shuttle::thread;
 
@@ -48,6 +51,35 @@ fn one_key_is_never_overspent() {
                 .sum()
         });
         assert_eq!(admitted, 3);
+    });
+}
+
+/// A request takes the short way where its key has a place already, and the long one where it has not.
+#[test]
+fn one_client_is_never_overspent() {
+    check(|| {
+        let clock = ManualClock::new();
+        let limit = RateLimit::builder(Quota::per_day(3))
+            .max_keys(1)
+            .clock(clock.clone())
+            .build()
+            .unwrap();
+        let key = limit.client_key([203, 0, 113, 7].into()).unwrap();
+        let requests = limit.clone();
+        let admitted = sum(3, move |_| {
+            let peer = PeerAddr::Tcp(([203, 0, 113, 7], 1).into());
+            let request = Request::builder().extension(peer).body(()).unwrap();
+            let (parts, ()) = request.into_parts();
+            let request = RequestHead::with_clock(&parts, &clock);
+            (0..2)
+                .map(|_| match requests.check(&request) {
+                    Check::Ready(decision) => u32::from(matches!(decision, Decision::Admit(_))),
+                    _ => panic!("the limit is in memory"),
+                })
+                .sum()
+        });
+        assert_eq!(admitted, 3);
+        assert_eq!(limit.peek(key).remaining(), 0);
     });
 }
 
