@@ -117,6 +117,8 @@ impl RateLimitKey {
     }
 
     /// Counts by what a closure returns; nothing means that the part is missing.
+    ///
+    /// An address counts as it is: whoever has an IPv6 network has as many keys as it has addresses. [`client_ip`](Self::client_ip) knows of prefixes.
     pub fn from_fn<K: Hash>(
         key: impl Fn(&RequestHead<'_>) -> Option<K> + Send + Sync + 'static,
     ) -> Self {

@@ -38,6 +38,20 @@ fn check(id: &str, verdict: &Verdict, expected: (bool, u32, u64, i64)) {
     assert_eq!(found, expected, "{id}");
 }
 
+// Elsewhere: blocks (F01 to F05, F28) in `rate_limit_blocks`, for it is the jail that blocks; what happens without a store (E22, E24, E33, F16, F18,
+// F21, F22, F24, H35) in tests/redis, for memory does not fail.
+//
+// Not here, because there is nothing to try:
+// - F20: a remembered refusal has no threshold or time of its own that could contradict the quota.
+// - F23: what stands in for the store is memory.
+// - F31: nothing waits in a queue.
+// - H03, H12: one draft is spoken, and its name is a variant of an enum.
+// - H11: fields are put on the response before there is a head that could have been sent.
+// - H34: what is left and how long it takes are unsigned; a wait without an end is no field at all.
+// - T15: the state is the limit's, and not the layer's.
+// - T16: a limit that a request meets twice charges twice; nothing marks the first time.
+// - T19, but for having no quota: a header has a `HeaderName`, which is never empty, and nothing is synchronized at intervals.
+
 #[test]
 fn one_key_one_quota() {
     let (limiter, clock) = limiter(five_per_five_seconds());

@@ -53,7 +53,7 @@ async fn the_table_of_cases_holds() {
     assert!(verdict.reset_after() <= 5 * day);
 }
 
-/// R01 to R12 and U01, U02.
+/// R02, R04, R07, R09 to R12 and U01, U02.
 #[tokio::test]
 async fn refunds_resets_and_partial_charges_are_those_of_memory() {
     let server = Server::start();
@@ -147,6 +147,54 @@ async fn a_time_far_ahead_waits_no_longer_than_the_capacity() {
     assert_eq!(limiter.peek("key", 1).await.unwrap().remaining(), 0);
 }
 
+/// E33: a key that has no end, as of an operator's hand, is a key like any other, and has one from then on.
+#[tokio::test]
+async fn a_key_without_an_end_is_given_one() {
+    let server = Server::start();
+    let limiter = limiter(&server, Quota::per_hour(4));
+    assert!(limiter.check("key", 1).await.unwrap().is_admitted());
+    let key = server.cli(&["keys", "*"]);
+    // Long over.
+    server.cli(&["set", &key, "1"]);
+    assert_eq!(server.cli(&["pttl", &key]), "-1");
+    assert_eq!(limiter.check("key", 1).await.unwrap().remaining(), 3);
+    let left: u64 = server.cli(&["pttl", &key]).parse().unwrap();
+    assert!((1..=900_001).contains(&left), "{left}");
+}
+
+/// F18: a refusal is remembered for as long as it holds, and the store is not asked meanwhile; what is let in never is.
+#[tokio::test]
+async fn a_remembered_refusal_does_not_ask_the_store() {
+    let server = Server::start();
+    let limiter = SharedRateLimiter::builder(&server.store(), "test", slow(1))
+        .build()
+        .unwrap();
+    let asked = || {
+        let stats = server.cli(&["info", "commandstats"]);
+        let calls = stats.lines().filter_map(|line| {
+            let line = line.strip_prefix("cmdstat_eval")?;
+            let (_, calls) = line.split_once("calls=")?;
+            calls.split(',').next()?.parse::<u64>().ok()
+        });
+        calls.sum::<u64>()
+    };
+    assert!(limiter.check("key", 1).await.unwrap().is_admitted());
+    let before = asked();
+    let refused = limiter.check("key", 1).await.unwrap();
+    assert!(!refused.is_admitted());
+    assert_eq!(asked(), before + 1);
+    for _ in 0..10 {
+        let again = limiter.check("key", 1).await.unwrap();
+        assert!(!again.is_admitted());
+        assert_eq!(again.remaining(), 0);
+    }
+    assert_eq!(asked(), before + 1);
+    // Another key is another matter, and so is this one once it has been let off.
+    assert!(limiter.check("other", 1).await.unwrap().is_admitted());
+    limiter.reset("key").await.unwrap();
+    assert!(limiter.check("key", 1).await.unwrap().is_admitted());
+}
+
 /// Point 7: changed quotas keep what has been spent.
 #[tokio::test]
 async fn replaced_quotas_keep_what_was_spent() {
@@ -202,6 +250,25 @@ async fn limits_of_different_names_do_not_meet() {
     assert!(make("a:b").is_err() && make("").is_err());
 }
 
+/// K23: what a client writes is in no name, so that it can neither choose a node of a cluster nor pass for another.
+#[tokio::test]
+async fn no_client_writes_the_name_of_a_key() {
+    let server = Server::start();
+    let limiter = limiter(&server, slow(1));
+    for key in ["{x}", "a}", "a}:test:0", "{", ""] {
+        assert!(limiter.check(key, 1).await.unwrap().is_admitted(), "{key}");
+        assert!(!limiter.check(key, 1).await.unwrap().is_admitted(), "{key}");
+    }
+    let keys = server.cli(&["keys", "*"]);
+    assert_eq!(keys.lines().count(), 5);
+    for key in keys.lines() {
+        let hash = key.strip_prefix("palisade:{").unwrap();
+        let hash = hash.strip_suffix("}:test:0").unwrap();
+        assert_eq!(hash.len(), 32, "{key}");
+        assert!(hash.bytes().all(|it| it.is_ascii_hexdigit()), "{key}");
+    }
+}
+
 /// A reservation is settled in the store.
 #[tokio::test]
 async fn reservations_are_settled_in_the_store() {
@@ -254,7 +321,7 @@ async fn many_tasks_are_counted_exactly() {
     assert_eq!(admitted, 1000);
 }
 
-/// Quotas whose interval is no whole number of microseconds report whole units all the same.
+/// T09: quotas whose interval is no whole number of microseconds report whole units all the same.
 #[tokio::test]
 async fn uneven_intervals_report_whole_units() {
     let server = Server::start();

@@ -212,7 +212,7 @@ async fn a_cut_network_is_given_up_and_used_again() {
     .await;
 }
 
-/// Frozen in the middle of a load, a server charges at most what was in flight, and loses nothing.
+/// T05: frozen in the middle of a load, a server charges at most what was in flight, and loses nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fault_charges_twice_at_most_what_was_in_flight() {
     let server = Server::start();
@@ -266,7 +266,7 @@ async fn a_fault_charges_twice_at_most_what_was_in_flight() {
     );
 }
 
-/// An instance whose clock is wrong counts as the others: the time is the server's.
+/// T02: an instance whose clock is wrong counts as the others: the time is the server's.
 #[tokio::test]
 async fn the_clock_of_an_instance_does_not_matter() {
     use palisade::clock::ManualClock;
@@ -290,6 +290,56 @@ async fn the_clock_of_an_instance_does_not_matter() {
         admitted += u32::from(two.check("key", 1).await.unwrap().is_admitted());
     }
     assert_eq!(admitted, 4);
+}
+
+/// F21, F22, F24: what stands in for the store has numbers of its own, and is asked where the store does not answer and nowhere else.
+#[tokio::test]
+async fn what_stands_in_for_the_store_is_asked_when_it_does_not_answer() {
+    let server = Server::start();
+    let store = server
+        .builder()
+        .deadline(Duration::from_millis(250))
+        .build()
+        .unwrap();
+    let limiter = |name: &str, on_failure| {
+        SharedRateLimiter::builder(&store, name, Quota::per_day(1).with_burst(10))
+            .on_failure(on_failure)
+            .remembered_refusals(0)
+            .build()
+            .unwrap()
+    };
+    let insured = limiter("insured", OnStoreFailure::Fallback);
+    let denying = limiter("denying", OnStoreFailure::Deny);
+    // F22: a refusal is an answer.
+    for _ in 0..10 {
+        assert!(insured.check("key", 1).await.unwrap().is_admitted());
+    }
+    for _ in 0..10 {
+        assert!(!insured.check("key", 1).await.unwrap().is_admitted());
+    }
+
+    // F21, F24: so none of its share, half of the quota, has been spent yet. All that asks is answered, late or at once.
+    server.signal("-STOP");
+    let verdict = insured.check("key", 1).await.unwrap();
+    assert!(verdict.is_admitted());
+    assert_eq!(verdict.remaining(), 4);
+    assert_eq!(insured.check_up_to("key", 2).await.unwrap().cost(), 2);
+    let reserved = insured.reserve("key", 2).await.unwrap().unwrap();
+    assert!(!insured.check("key", 1).await.unwrap().is_admitted());
+    reserved.cancel();
+    assert!(insured.check("key", 2).await.unwrap().is_admitted());
+    // What is there to see or to correct is in the store.
+    assert!(insured.peek("key", 1).await.is_err());
+    assert!(insured.refund("key", 1).await.is_err());
+    assert!(insured.reset("key").await.is_err());
+
+    assert!(denying.check("key", 1).await.is_err());
+    assert!(denying.check_up_to("key", 1).await.is_err());
+    assert!(denying.reserve("key", 1).await.is_err());
+    assert!(denying.peek("key", 1).await.is_err());
+    assert!(denying.refund("key", 1).await.is_err());
+    assert!(denying.reset("key").await.is_err());
+    server.signal("-CONT");
 }
 
 /// More decisions than may be in flight are not waited for.

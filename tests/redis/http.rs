@@ -2,11 +2,13 @@
 
 use std::{convert::Infallible, net::SocketAddr};
 
-use http::{Request, Response};
+use http::{Request, Response, StatusCode, request::Parts};
 use palisade::{
     SecurityLayer,
     client_ip::{ClientIpSource, PeerAddr},
+    enforce::EnforceLayer,
     event::NullSink,
+    policy::Rejection,
     rate_limit::{LegacyReset, Quota, RateLimit, RateLimitLayer, StandardFields},
     shared_store::OnStoreFailure,
 };
@@ -113,7 +115,7 @@ async fn charges_are_taken_back_by_outcome() {
     }
 }
 
-/// T27: a store that is not there when the service starts is used when it is.
+/// T27, E24: a store that is not there when the service starts is used when it is.
 #[tokio::test]
 async fn a_service_starts_without_the_store() {
     let mut server = Server::new(&[]);
@@ -143,6 +145,7 @@ async fn a_service_starts_without_the_store() {
     assert_eq!(call(&layer, 7).await.status(), 429);
 }
 
+/// E22, H35: where a limit denies, it is not the client's fault, and a responder of one's own may say so otherwise.
 #[tokio::test]
 async fn a_limit_decides_what_happens_without_the_store() {
     let store = builder(&format!("redis://127.0.0.1:{}", free_port()))
@@ -171,4 +174,36 @@ async fn a_limit_decides_what_happens_without_the_store() {
             denied.body()
         );
     }
+    let own = layer("own", OnStoreFailure::Deny).with_responder(
+        |rejection: &Rejection, _: &Parts| -> Response<String> {
+            assert_eq!(rejection.status(), 503);
+            let mut response = Response::new("not now".to_owned());
+            *response.status_mut() = StatusCode::NOT_IMPLEMENTED;
+            response
+        },
+    );
+    let denied = call(&own, 7).await;
+    assert_eq!(denied.status(), 501);
+    assert_eq!(denied.body(), "not now");
+}
+
+/// F16: a limit that cannot decide charges none of those further in.
+#[tokio::test]
+async fn a_limit_that_cannot_decide_stops_the_request() {
+    let store = builder(&format!("redis://127.0.0.1:{}", free_port()))
+        .build()
+        .unwrap();
+    let rate = RateLimit::builder(Quota::per_second(1))
+        .shared(&store, "rate")
+        .on_store_failure(OnStoreFailure::Deny)
+        .build()
+        .unwrap();
+    let burst = RateLimit::new(Quota::per_hour(5));
+    let layer = EnforceLayer::new((rate, burst.clone())).with_sink(NullSink);
+    for _ in 0..10 {
+        assert_eq!(call(&layer, 7).await.status(), 503);
+    }
+    let key = burst.client_key([203, 0, 113, 7].into()).unwrap();
+    assert_eq!(burst.peek(key).remaining(), 5);
+    assert_eq!(burst.limiter().usage().taken(), 0);
 }
