@@ -61,6 +61,8 @@ pub(crate) struct Server {
     pub(crate) body_limit: ByteSize,
     /// How many connections may be open at a time.
     pub(crate) max_connections: usize,
+    /// How many of them one client may have, unless it is a trusted proxy.
+    pub(crate) max_connections_per_client: usize,
     /// How long requests in flight may take to end once the service is told to stop.
     #[serde(with = "humantime_serde")]
     pub(crate) shutdown_grace: Duration,
@@ -247,8 +249,16 @@ impl Config {
                 return Err(format!("{name}: must be longer than 0s"));
             }
         }
-        if server.max_connections == 0 {
-            return Err("server.max_connections: must be at least 1".into());
+        for (name, value) in [
+            ("server.max_connections", server.max_connections),
+            (
+                "server.max_connections_per_client",
+                server.max_connections_per_client,
+            ),
+        ] {
+            if value == 0 {
+                return Err(format!("{name}: must be at least 1"));
+            }
         }
         Ok(())
     }
@@ -447,6 +457,11 @@ mod tests {
             "[server]\nmax_connections = 0",
             &[],
             &["server.max_connections", "at least 1"],
+        );
+        check_error(
+            "[server]\nmax_connections_per_client = 0",
+            &[],
+            &["server.max_connections_per_client", "at least 1"],
         );
         check_error(
             "[log]\nformat = \"xml\"",

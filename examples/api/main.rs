@@ -4,6 +4,7 @@
 
 mod admin;
 mod args;
+mod clients;
 mod config;
 mod explain;
 mod health;

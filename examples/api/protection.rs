@@ -190,8 +190,8 @@ fn summary(config: &Config, security: &SecurityConfig) -> Vec<String> {
         server.header_read_timeout, server.request_timeout, server.body_limit
     ));
     lines.push(format!(
-        "connections: up to {} at a time",
-        server.max_connections
+        "connections: up to {} at a time, {} per client",
+        server.max_connections, server.max_connections_per_client
     ));
     lines
 }

@@ -33,6 +33,7 @@ use tower::ServiceExt as _;
 use crate::{
     Failure,
     admin::{self, EventFeed},
+    clients::{Clients, Place},
     config::{Config, Server},
     idle::Idle,
     protection::{self, Protection},
@@ -90,13 +91,16 @@ pub(crate) async fn serve(
     let graceful = Arc::new(GracefulShutdown::new());
     let (stop, stopped) = watch::channel(false);
     let room = Arc::new(Semaphore::new(config.server.max_connections));
+    let proxies = &config.security.client_ip;
+    let clients = Clients::new(config.server.max_connections_per_client, proxies);
     let idle = config.server.request_timeout.saturating_mul(IDLE_REQUESTS);
-    let listen = |socket, tls, app, room, idle| {
+    let listen = |socket, tls, app, room, clients, idle| {
         let listener = Listener {
             socket,
             tls,
             app,
             room,
+            clients,
             builder: Arc::clone(&builder),
             first: config.server.header_read_timeout,
             idle,
@@ -111,13 +115,15 @@ pub(crate) async fn serve(
             None,
             app,
             Arc::new(Semaphore::new(ADMIN_CONNECTIONS)),
+            Clients::new(ADMIN_CONNECTIONS, proxies),
             idle.max(ADMIN_IDLE),
         );
     }
     if let Some(plain) = plain {
-        listen(plain, None, app.clone(), Arc::clone(&room), idle);
+        let (app, room, clients) = (app.clone(), Arc::clone(&room), Arc::clone(&clients));
+        listen(plain, None, app, room, clients, idle);
     }
-    listen(main, protection.tls.clone(), app, room, idle);
+    listen(main, protection.tls.clone(), app, room, clients, idle);
     drop(stopped);
 
     while signals.next().await == Order::Reload {
@@ -243,6 +249,8 @@ struct Listener {
     app: Router,
     /// A permit for each connection that may be open.
     room: Arc<Semaphore>,
+    /// Who has them.
+    clients: Arc<Clients>,
     builder: Arc<Builder<TokioExecutor>>,
     /// How long a client may take until it is known which HTTP it speaks. To hyper's timeouts a connection is nothing before that.
     first: Duration,
@@ -263,8 +271,13 @@ impl Listener {
             tokio::select! {
                 (permit, accepted) = accepted => match (permit, accepted) {
                     (Ok(permit), Ok((stream, peer))) => {
+                        let Some(place) = listener.clients.admit(peer.ip()) else {
+                            tracing::debug!(%peer, "too many connections of one client");
+                            continue;
+                        };
                         let listener = Arc::clone(&listener);
-                        tokio::spawn(listener.connect(stream, peer, permit, graceful.watcher()));
+                        let held = (permit, place);
+                        tokio::spawn(listener.connect(stream, peer, held, graceful.watcher()));
                     }
                     (_, Err(error)) => {
                         // As when there are no file descriptors left: it passes, and must not spin.
@@ -283,7 +296,7 @@ impl Listener {
         self: Arc<Self>,
         stream: TcpStream,
         peer: SocketAddr,
-        permit: OwnedSemaphorePermit,
+        held: (OwnedSemaphorePermit, Place),
         watcher: Watcher,
     ) {
         // Small answers shall not wait for more to say; where it fails the connection is about to end anyway.
@@ -298,7 +311,7 @@ impl Listener {
                 Err(error) => tracing::debug!(%error, "no TLS handshake"),
             },
         }
-        drop(permit);
+        drop(held);
     }
 
     async fn speak<I>(&self, io: I, peer: SocketAddr, tls: Option<TlsConnection>, watcher: Watcher)

@@ -6,14 +6,14 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use http_body_util::Full;
 use hyper::{Request, body::Bytes};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     process::Command,
     time::{sleep, timeout},
 };
@@ -98,6 +98,49 @@ async fn clients_that_say_nothing_keep_nobody_out() {
         rest(&mut stream).await;
     }
     is_well(api).await;
+}
+
+#[tokio::test]
+async fn one_client_does_not_take_all_connections() {
+    let connect = async |api: &Api, from: [u8; 4]| {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((from, 0).into()).unwrap();
+        let mut stream = socket.connect(api.addr).await.unwrap();
+        // Whoever is turned away may find the connection gone before it has said anything.
+        let request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+        let _ = stream.write_all(request).await;
+        let mut answer = [0; 12];
+        let read = timeout(PATIENCE, stream.read_exact(&mut answer)).await;
+        let served = read.expect("it answers or closes").is_ok();
+        served.then_some(stream)
+    };
+    let greedy = [127, 0, 0, 2];
+    let api = Api::start(&[("API__SERVER__MAX_CONNECTIONS_PER_CLIENT", "2")]).await;
+    let first = connect(&api, greedy).await.unwrap();
+    let _second = connect(&api, greedy).await.unwrap();
+    for _ in 0..3 {
+        assert!(connect(&api, greedy).await.is_none());
+    }
+    assert!(connect(&api, [127, 0, 0, 3]).await.is_some());
+    drop(first);
+    let start = Instant::now();
+    while connect(&api, greedy).await.is_none() {
+        assert!(start.elapsed() < PATIENCE, "its place is not given back");
+        sleep(Duration::from_millis(20)).await;
+    }
+    is_well(api).await;
+
+    let behind_proxy = Api::start(&[
+        ("API__SERVER__MAX_CONNECTIONS_PER_CLIENT", "2"),
+        ("API__CLIENT_IP__SOURCE", "x_forwarded_for"),
+        ("API__CLIENT_IP__TRUSTED_PROXIES", r#"["127.0.0.2"]"#),
+    ])
+    .await;
+    let mut open = Vec::new();
+    for _ in 0..5 {
+        open.push(connect(&behind_proxy, greedy).await.unwrap());
+    }
+    is_well(behind_proxy).await;
 }
 
 #[tokio::test]
