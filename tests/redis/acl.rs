@@ -3,14 +3,11 @@
 use std::time::Duration;
 
 use palisade::{
-    event::NullSink,
-    jail::Jail,
-    rate_limit::{Quota, SharedRateLimiter},
+    rate_limit::Quota,
     secret::{SecretLoader, SecretString},
-    shared_store::OnStoreFailure,
 };
 
-use crate::support::{Events, Server, eventually};
+use crate::support::{Events, Server, ban_on_both, denying, eventually};
 
 /// The rules of the documentation.
 fn rules() -> Vec<&'static str> {
@@ -31,44 +28,21 @@ async fn the_documented_user_may_do_what_is_needed_and_no_more() {
     let mut command = vec!["acl", "setuser", "palisade", "on"];
     command.extend(&rules);
     assert_eq!(server.cli(&command), "OK");
-    let store = server
-        .builder()
-        .username("palisade")
-        .password(SecretString::from("secret"))
-        .build()
-        .unwrap();
-    let limiter = SharedRateLimiter::builder(&store, "acl", Quota::per_hour(3))
-        .on_failure(OnStoreFailure::Deny)
-        .build()
-        .unwrap();
+    let store = || {
+        let store = server.builder().username("palisade");
+        let store = store.password(SecretString::from("secret"));
+        store.build().unwrap()
+    };
+    let limiter = denying(&store(), "acl", Quota::per_hour(3));
     assert!(limiter.check("key", 1).await.unwrap().is_admitted());
     limiter.refund("key", 1).await.unwrap();
     limiter.reserve("key", 1).await.unwrap().unwrap().settle(2);
     assert_eq!(limiter.check_up_to("key", 9).await.unwrap().cost(), 1);
     limiter.reset("key").await.unwrap();
-    let jails: Vec<_> = (0..2)
-        .map(|_| {
-            let other = server
-                .builder()
-                .username("palisade")
-                .password(SecretString::from("secret"))
-                .build()
-                .unwrap();
-            Jail::builder()
-                .sink(NullSink)
-                .shared(&other)
-                .build()
-                .handle()
-        })
-        .collect();
-    for jail in &jails {
-        assert!(jail.synchronize(Duration::from_secs(10)).await);
-    }
-    jails[0]
-        .ban([203, 0, 113, 7].into(), Duration::from_millis(1500))
-        .unwrap();
-    eventually("the other bans too", async || jails[1].bans().len() == 1).await;
-    jails[1].unban([203, 0, 113, 7].into());
+    let stores = [(), ()].map(|()| store());
+    let client = [203, 0, 113, 7].into();
+    let jails = ban_on_both(stores, client, Duration::from_millis(1500)).await;
+    jails[1].unban(client);
     eventually("the other lifts it", async || jails[0].bans().is_empty()).await;
     eventually("the entry is gone", async || {
         jails[0].synchronize(Duration::from_secs(10)).await;
@@ -111,10 +85,7 @@ async fn a_password_that_was_replaced_is_used_by_the_next_connection() {
         .sink(events.clone())
         .build()
         .unwrap();
-    let limiter = SharedRateLimiter::builder(&store, "rotated", Quota::per_day(100))
-        .on_failure(OnStoreFailure::Deny)
-        .build()
-        .unwrap();
+    let limiter = denying(&store, "rotated", Quota::per_day(100));
     assert!(limiter.check("key", 1).await.unwrap().is_admitted());
 
     // The server has the new one alone, and the connection lasts.
@@ -156,10 +127,7 @@ async fn a_password_that_was_replaced_is_used_by_the_next_connection() {
         .sink(events.clone())
         .build()
         .unwrap();
-    let limiter = SharedRateLimiter::builder(&other, "rotated", Quota::per_day(100))
-        .on_failure(OnStoreFailure::Deny)
-        .build()
-        .unwrap();
+    let limiter = denying(&other, "rotated", Quota::per_day(100));
     let expected = "shared store refuses the user or the password";
     assert_eq!(
         limiter.check("key", 1).await.unwrap_err().to_string(),

@@ -10,13 +10,13 @@ use std::{
 };
 
 use palisade::{
-    event::NullSink,
-    jail::Jail,
-    rate_limit::{Quota, QuotaSet, SharedRateLimiter},
-    shared_store::{OnStoreFailure, RedisStore},
+    rate_limit::{Quota, QuotaSet},
+    shared_store::{RedisStore, RedisStoreBuilder},
 };
 
-use crate::support::{Events, Server, builder, eventually, free_port, wait_for};
+use crate::support::{
+    Events, Server, ban_on_both, builder, denying, eventually, free_port, wait_for,
+};
 
 /// Starts three masters with a third of the slots each.
 fn start() -> Vec<Server> {
@@ -57,12 +57,15 @@ fn start_with(arguments: &[&str]) -> Vec<Server> {
     servers
 }
 
-fn store(servers: &[Server]) -> RedisStore {
+/// Makes a store that asks the first for the slots first.
+fn store_builder(servers: &[Server]) -> RedisStoreBuilder {
     builder(&servers[0].address())
         .cluster(servers[1..].iter().map(Server::address))
         .deadline(Duration::from_secs(5))
-        .build()
-        .unwrap()
+}
+
+fn store(servers: &[Server]) -> RedisStore {
+    store_builder(servers).build().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -73,10 +76,7 @@ async fn clients_are_spread_over_the_nodes_of_a_cluster() {
         Quota::per_day(5).with_name("large"),
     ])
     .unwrap();
-    let limiter = SharedRateLimiter::builder(&store(&servers), "cluster", quotas)
-        .on_failure(OnStoreFailure::Deny)
-        .build()
-        .unwrap();
+    let limiter = denying(&store(&servers), "cluster", quotas);
     for key in 0..60 {
         for expected in [true, true, false] {
             let verdict = limiter.check(&key, 1).await.unwrap();
@@ -87,22 +87,8 @@ async fn clients_are_spread_over_the_nodes_of_a_cluster() {
         assert_ne!(server.cli(&["dbsize"]), "0");
     }
     // Bans are in one slot, and news reaches whoever listens at any node.
-    let jails: Vec<_> = (0..2)
-        .map(|_| {
-            Jail::builder()
-                .sink(NullSink)
-                .shared(&store(&servers))
-                .build()
-                .handle()
-        })
-        .collect();
-    for jail in &jails {
-        assert!(jail.synchronize(Duration::from_secs(10)).await);
-    }
-    jails[0]
-        .ban([203, 0, 113, 7].into(), Duration::from_secs(3600))
-        .unwrap();
-    eventually("the other bans too", async || jails[1].bans().len() == 1).await;
+    let stores = [(), ()].map(|()| store(&servers));
+    let _ = ban_on_both(stores, [203, 0, 113, 7].into(), Duration::from_secs(3600)).await;
 }
 
 /// A slot moves from one node to another, key by key, while its client is counted.
@@ -114,10 +100,7 @@ async fn a_slot_that_moves_is_followed_and_nothing_is_lost() {
         Quota::per_day(2).with_burst(6000).with_name("large"),
     ])
     .unwrap();
-    let limiter = SharedRateLimiter::builder(&store(&servers), "moving", quotas)
-        .on_failure(OnStoreFailure::Deny)
-        .build()
-        .unwrap();
+    let limiter = denying(&store(&servers), "moving", quotas);
     assert!(limiter.check("key", 1).await.unwrap().is_admitted());
     let from = servers
         .iter()
@@ -195,10 +178,7 @@ async fn the_master_that_a_sentinel_names_is_used() {
         .deadline(Duration::from_secs(1))
         .build()
         .unwrap();
-    let limiter = SharedRateLimiter::builder(&store, "sentinel", Quota::per_day(100))
-        .on_failure(OnStoreFailure::Deny)
-        .build()
-        .unwrap();
+    let limiter = denying(&store, "sentinel", Quota::per_day(100));
     assert!(limiter.check("key", 40).await.unwrap().is_admitted());
     assert_eq!(servers[0].cli(&["dbsize"]), "1");
     wait_for("the sentinel knows the replica", || {
@@ -237,17 +217,12 @@ async fn the_master_that_a_sentinel_names_is_used() {
 async fn the_other_nodes_decide_while_one_is_away() {
     let mut servers = start_with(&["--cluster-require-full-coverage", "no"]);
     let events = Events::default();
-    // The one that dies is the one that is asked for the slots first.
-    let store = builder(&servers[0].address())
-        .cluster(servers[1..].iter().map(Server::address))
-        .deadline(Duration::from_secs(5))
+    // The one that dies is the one that is asked first.
+    let store = store_builder(&servers)
         .sink(events.clone())
         .build()
         .unwrap();
-    let limiter = SharedRateLimiter::builder(&store, "partial", Quota::per_day(1).with_burst(900))
-        .on_failure(OnStoreFailure::Deny)
-        .build()
-        .unwrap();
+    let limiter = denying(&store, "partial", Quota::per_day(1).with_burst(900));
     let ask = async || {
         let mut away = Vec::new();
         for key in 0..30 {
@@ -294,15 +269,11 @@ async fn the_other_nodes_decide_while_one_is_frozen() {
         "--cluster-node-timeout",
         "60000",
     ]);
-    let store = builder(&servers[0].address())
-        .cluster(servers[1..].iter().map(Server::address))
+    let store = store_builder(&servers)
         .deadline(Duration::from_millis(250))
         .build()
         .unwrap();
-    let limiter = SharedRateLimiter::builder(&store, "frozen", Quota::per_day(1).with_burst(900))
-        .on_failure(OnStoreFailure::Deny)
-        .build()
-        .unwrap();
+    let limiter = denying(&store, "frozen", Quota::per_day(1).with_burst(900));
     let ask = async || {
         let mut away = Vec::new();
         for key in 0..30 {
@@ -338,16 +309,11 @@ async fn the_other_nodes_decide_while_one_is_frozen() {
 async fn nodes_that_come_back_decide_before_all_are_there() {
     let mut servers = start_with(&["--cluster-require-full-coverage", "no"]);
     let events = Events::default();
-    let store = builder(&servers[0].address())
-        .cluster(servers[1..].iter().map(Server::address))
-        .deadline(Duration::from_secs(5))
+    let store = store_builder(&servers)
         .sink(events.clone())
         .build()
         .unwrap();
-    let limiter = SharedRateLimiter::builder(&store, "back", Quota::per_day(1).with_burst(900))
-        .on_failure(OnStoreFailure::Deny)
-        .build()
-        .unwrap();
+    let limiter = denying(&store, "back", Quota::per_day(1).with_burst(900));
     let ask = async || {
         let mut away = 0;
         for key in 0..30 {

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::{
     proxy::Proxy,
-    support::{Server, Words, builder, eventually},
+    support::{Server, Words, builder, denying, eventually},
 };
 
 /// So many tasks ask all the time.
@@ -44,10 +44,7 @@ impl Load {
             .build()
             .unwrap();
         let quota = Quota::per_day(1).with_burst(3000);
-        let limiter = SharedRateLimiter::builder(&store, "faults", quota)
-            .on_failure(OnStoreFailure::Deny)
-            .build()
-            .unwrap();
+        let limiter = denying(&store, "faults", quota);
         let mut load = Self {
             limiter,
             store,
@@ -222,10 +219,7 @@ async fn a_fault_charges_twice_at_most_what_was_in_flight() {
         .build()
         .unwrap();
     let quota = Quota::per_day(1).with_burst(3000);
-    let limiter = SharedRateLimiter::builder(&store, "exact", quota)
-        .on_failure(OnStoreFailure::Deny)
-        .build()
-        .unwrap();
+    let limiter = denying(&store, "exact", quota);
     let tasks: Vec<_> = (0..TASKS)
         .map(|_| {
             let limiter = limiter.clone();
@@ -347,10 +341,7 @@ async fn what_stands_in_for_the_store_is_asked_when_it_does_not_answer() {
 async fn decisions_in_flight_are_bounded() {
     let server = Server::start();
     let store = server.builder().max_in_flight(2).build().unwrap();
-    let limiter = SharedRateLimiter::builder(&store, "busy", Quota::per_day(1).with_burst(100))
-        .on_failure(OnStoreFailure::Deny)
-        .build()
-        .unwrap();
+    let limiter = denying(&store, "busy", Quota::per_day(1).with_burst(100));
     assert!(limiter.check("key", 1).await.is_ok());
     server.signal("-STOP");
     let tasks: Vec<_> = (0..10)

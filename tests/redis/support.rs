@@ -1,7 +1,7 @@
 //! Servers that tests start and stop.
 
 use std::{
-    net::TcpListener,
+    net::{IpAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
@@ -10,9 +10,11 @@ use std::{
 };
 
 use palisade::{
-    event::{EventSink, SecurityEvent},
+    event::{EventSink, NullSink, SecurityEvent},
+    jail::{Jail, JailHandle},
+    rate_limit::{QuotaSet, SharedRateLimiter},
     secret::SecretString,
-    shared_store::{RedisStore, RedisStoreBuilder},
+    shared_store::{OnStoreFailure, RedisStore, RedisStoreBuilder},
 };
 use tempfile::TempDir;
 
@@ -152,7 +154,40 @@ impl Drop for Server {
 }
 
 pub(crate) fn builder(address: &str) -> RedisStoreBuilder {
-    RedisStore::builder(address, SecretString::from(HASH_KEY)).sink(palisade::event::NullSink)
+    RedisStore::builder(address, SecretString::from(HASH_KEY)).sink(NullSink)
+}
+
+/// Makes a limiter that decides nothing by itself.
+pub(crate) fn denying(
+    store: &RedisStore,
+    name: &str,
+    quotas: impl Into<QuotaSet>,
+) -> SharedRateLimiter {
+    SharedRateLimiter::builder(store, name, quotas)
+        .on_failure(OnStoreFailure::Deny)
+        .build()
+        .unwrap()
+}
+
+/// Makes a jail that bans by hand alone.
+pub(crate) fn jail(store: &RedisStore) -> JailHandle {
+    let jail = Jail::builder().sink(NullSink).shared(store).build();
+    jail.handle()
+}
+
+/// Has one of two instances ban a client, and waits until the other does.
+pub(crate) async fn ban_on_both(
+    stores: [RedisStore; 2],
+    client: IpAddr,
+    length: Duration,
+) -> [JailHandle; 2] {
+    let jails = stores.map(|it| jail(&it));
+    for jail in &jails {
+        assert!(jail.synchronize(PATIENCE).await);
+    }
+    jails[0].ban(client, length).unwrap();
+    eventually("the other bans too", async || jails[1].bans().len() == 1).await;
+    jails
 }
 
 pub(crate) fn free_port() -> u16 {

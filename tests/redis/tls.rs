@@ -7,15 +7,10 @@ use std::{
     time::Duration,
 };
 
-use palisade::{
-    event::NullSink,
-    jail::Jail,
-    rate_limit::{Quota, SharedRateLimiter},
-    shared_store::OnStoreFailure,
-};
+use palisade::rate_limit::Quota;
 use tempfile::TempDir;
 
-use crate::support::{Server, Words, builder, free_port};
+use crate::support::{Server, Words, builder, denying, free_port, jail};
 
 /// Where a child finds the server.
 const ADDRESS: &str = "PALISADE_TEST_TLS_STORE";
@@ -98,10 +93,7 @@ async fn child() {
         .sink(words.clone())
         .build()
         .unwrap();
-    let limiter = SharedRateLimiter::builder(&store, "tls", Quota::per_day(1).with_burst(2))
-        .on_failure(OnStoreFailure::Deny)
-        .build()
-        .unwrap();
+    let limiter = denying(&store, "tls", Quota::per_day(1).with_burst(2));
     println!();
     for _ in 0..3 {
         match limiter.check("key", 1).await {
@@ -110,12 +102,7 @@ async fn child() {
             Err(error) => println!("seen: {error}"),
         }
     }
-    let jail = Jail::builder()
-        .sink(NullSink)
-        .shared(&store)
-        .build()
-        .handle();
-    let synchronized = jail.synchronize(Duration::from_secs(2)).await;
+    let synchronized = jail(&store).synchronize(Duration::from_secs(2)).await;
     println!("seen: bans {synchronized}");
     for word in words.take() {
         println!("seen: {word}");
