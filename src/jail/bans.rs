@@ -64,7 +64,7 @@ impl BanTable {
             map: DashMap::default(),
             max,
             len: AtomicUsize::new(0),
-            active: Level::new(BANS_ACTIVE),
+            active: Level::new(BANS_ACTIVE, &[]),
             last_sweep: Mutex::new(None),
         }
     }

@@ -62,7 +62,7 @@ pub(crate) fn count(name: &'static str, labels: &[(&'static str, &str)]) {
 }
 
 #[cfg(feature = "metrics")]
-fn owned(labels: &[(&'static str, &str)]) -> Vec<::metrics::Label> {
+pub(crate) fn owned(labels: &[(&'static str, &str)]) -> Vec<::metrics::Label> {
     labels
         .iter()
         .map(|(name, value)| ::metrics::Label::new(*name, (*value).to_owned()))
@@ -89,6 +89,12 @@ pub(crate) fn describe(name: &'static str) {
         }
         #[cfg(feature = "jail")]
         names::UNBANS_TOTAL => describe_counter!(name, "Bans that ended, by reason."),
+        #[cfg(feature = "rate-limit")]
+        names::KEYS => describe_gauge!(name, "Places that keys have in the table of a limit."),
+        #[cfg(feature = "rate-limit")]
+        names::OVERFLOWED_TOTAL => {
+            describe_counter!(name, "Charges to shared rows for lack of a place.");
+        }
         names::AUTH_TOTAL => {
             describe_counter!(name, "API keys that were not simply right, by result.");
         }

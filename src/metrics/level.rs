@@ -18,13 +18,13 @@ impl Level {
         not(feature = "metrics"),
         expect(unused_variables, reason = "only a recorder needs a name")
     )]
-    pub(crate) fn new(name: &'static str) -> Self {
+    pub(crate) fn new(name: &'static str, labels: &[(&'static str, &str)]) -> Self {
         Self {
             value: AtomicUsize::new(0),
             #[cfg(feature = "metrics")]
             handle: {
                 crate::metrics::counter::describe(name);
-                ::metrics::gauge!(name)
+                ::metrics::gauge!(name, crate::metrics::counter::owned(labels))
             },
         }
     }
@@ -44,6 +44,15 @@ impl Level {
     #[inline]
     pub(crate) fn value(&self) -> usize {
         self.value.load(Ordering::Relaxed)
+    }
+}
+
+/// Others may count under the same name.
+#[cfg(feature = "metrics")]
+impl Drop for Level {
+    fn drop(&mut self) {
+        let value = u32::try_from(self.value()).unwrap_or(u32::MAX);
+        self.handle.decrement(value);
     }
 }
 

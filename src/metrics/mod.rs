@@ -16,6 +16,8 @@
 //! | [`ENFORCED`] | gauge | `layer`, `policy` | 1 where the policy enforces, 0 in dry run |
 //! | [`EVENTS_TOTAL`] | counter | `action` | security events raised, before flood control |
 //! | [`EVENTS_SUPPRESSED_TOTAL`] | counter | `action`, `reason` | events that were counted instead of recorded; `reason` is `repeat` or `flood` |
+//! | `palisade_keys` | gauge | `policy` | places that keys have in the table of a limit, by the name of its first quota (feature `rate-limit`) |
+//! | `palisade_overflowed_total` | counter | `policy` | charges to shared rows because the table had no place (feature `rate-limit`) |
 //! | [`SINK_ERRORS_TOTAL`] | counter | `error` | events that a sink lost; `error` is `full`, `panic` or `write` |
 //! | `palisade_secret_last_change_timestamp_seconds` | gauge | `secret` | when a secret was loaded or replaced last (feature `secrets`) |
 //! | `palisade_secret_loads_total` | counter | `secret`, `outcome` | loads of secrets, `success` or `failure` (feature `secrets`) |
@@ -66,12 +68,14 @@
 
 pub(crate) mod counter;
 pub(crate) mod duration;
-#[cfg(feature = "jail")]
+#[cfg(any(feature = "jail", feature = "rate-limit"))]
 pub(crate) mod level;
 pub(crate) mod names;
 
 #[cfg(feature = "jail")]
 pub use self::names::{BANS_ACTIVE, BANS_SKIPPED_TOTAL, BANS_TOTAL, UNBANS_TOTAL};
+#[cfg(feature = "rate-limit")]
+pub use self::names::{KEYS, OVERFLOWED_TOTAL};
 #[cfg(feature = "secrets")]
 pub use self::names::{
     LABEL_OUTCOME, LABEL_SECRET, SECRET_LAST_CHANGE_TIMESTAMP_SECONDS, SECRET_LOADS_TOTAL,

@@ -16,6 +16,12 @@ pub const UNBANS_TOTAL: &str = "palisade_unbans_total";
 pub const AUTH_TOTAL: &str = "palisade_auth_total";
 /// Counts clients' addresses that are not simply known.
 pub const CLIENT_IP_TOTAL: &str = "palisade_client_ip_total";
+/// Tells how many places keys have in the table of a limit; those whose quotas are full again are given away when they are needed.
+#[cfg(feature = "rate-limit")]
+pub const KEYS: &str = "palisade_keys";
+/// Counts charges that went to shared rows because the table of a limit had no place.
+#[cfg(feature = "rate-limit")]
+pub const OVERFLOWED_TOTAL: &str = "palisade_overflowed_total";
 /// Counts how often secrets were loaded, or could not be.
 #[cfg(feature = "secrets")]
 pub const SECRET_LOADS_TOTAL: &str = "palisade_secret_loads_total";

@@ -520,6 +520,53 @@ fn a_full_table_tells_its_keys_that_they_share() {
     assert_eq!(limiter.check(&0_u32, 0).remaining(), 4);
 }
 
+#[cfg(feature = "metrics")]
+#[test]
+fn a_recorder_follows_how_full_the_tables_are() {
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    let scrape = recorder.handle();
+    let make = |name| {
+        let quota = Quota::per_hour(5).try_with_name(name).unwrap();
+        metrics::with_local_recorder(&recorder, || limiter(quota).0)
+    };
+    let check = |keys: u64, overflowed: u64, other: u64| {
+        let text = scrape.render();
+        for line in [
+            format!("palisade_keys{{policy=\"one\"}} {keys}"),
+            format!("palisade_overflowed_total{{policy=\"one\"}} {overflowed}"),
+            format!("palisade_keys{{policy=\"other\"}} {other}"),
+        ] {
+            assert!(text.lines().any(|it| it == line), "{line}\n{text}");
+        }
+    };
+    let (one, other) = (make("one"), make("other"));
+    check(0, 0, 0);
+    for key in 0..10_u32 {
+        let _ = one.check(&key, 1);
+        let _ = one.check(&key, 1);
+        let _ = one.check(&(key + 100), 0);
+        let _ = one.check(&(key + 200), 6);
+    }
+    let _ = other.check("key", 1);
+    check(10, 0, 1);
+    one.reset(&3_u32);
+    one.reset(&3_u32);
+    check(9, 0, 1);
+    for key in 0..10_000_u32 {
+        let _ = one.check(&key, 1);
+    }
+    let usage = one.usage();
+    assert!(usage.overflowed() > 0);
+    check(usage.taken() as u64, usage.overflowed(), 1);
+    // Two of one name are counted together, and one that is gone is not counted any more.
+    let twin = make("other");
+    let _ = twin.check("key", 1);
+    check(usage.taken() as u64, usage.overflowed(), 2);
+    drop(other);
+    drop(one);
+    check(0, usage.overflowed(), 1);
+}
+
 #[test]
 fn limiters_without_sense_are_not_built() {
     // T19, T24: no quota at all, and the same one twice.

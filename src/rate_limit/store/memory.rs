@@ -6,14 +6,21 @@
 
 use std::{cmp::Reverse, fmt, num::NonZeroU32};
 
-use crate::rate_limit::{
-    metered::Metered,
-    set::{MAX_QUOTAS, QuotaSet},
-    store::{
-        places::{KeyHash, Places, Seat},
-        sync::Lock,
+use crate::{
+    metrics::{
+        counter::Counter,
+        level::Level,
+        names::{KEYS, LABEL_POLICY, OVERFLOWED_TOTAL},
     },
-    usage::TableUsage,
+    rate_limit::{
+        metered::Metered,
+        set::{MAX_QUOTAS, QuotaSet},
+        store::{
+            places::{KeyHash, Places, Seat},
+            sync::Lock,
+        },
+        usage::TableUsage,
+    },
 };
 
 /// The bounded table.
@@ -21,6 +28,10 @@ pub(crate) struct Table {
     shards: Box<[Shard]>,
     /// How many quotas a key has room for.
     width: usize,
+    places: usize,
+    /// How many places are not empty.
+    taken: Level,
+    overflowed: Counter,
 }
 
 /// Its own cache lines: a lock must not slow its neighbors down.
@@ -31,7 +42,6 @@ struct Rows {
     quotas: QuotaSet,
     places: Places,
     overflow: [u64; MAX_QUOTAS],
-    overflowed: u64,
 }
 
 /// What a request costs.
@@ -102,11 +112,19 @@ impl Table {
                     quotas: quotas.clone(),
                     places: Places::new(places, width),
                     overflow: [0; MAX_QUOTAS],
-                    overflowed: 0,
                 }))
             })
-            .collect();
-        Self { shards, width }
+            .collect::<Box<[_]>>();
+        // The first quota stands for the limit, as in events.
+        let name = quotas.metered().first().map_or("rate_limit", |it| &it.name);
+        let labels = [(LABEL_POLICY, name)];
+        Self {
+            places: shards.iter().map(|it| it.0.lock().places.len()).sum(),
+            shards,
+            width,
+            taken: Level::new(KEYS, &labels),
+            overflowed: Counter::new(OVERFLOWED_TOTAL, &labels),
+        }
     }
 
     pub(crate) fn width(&self) -> usize {
@@ -134,7 +152,7 @@ impl Table {
         };
         let charged = match simply {
             Some(charged) => charged,
-            None => rows.charge(key, cost, now, quotas, self.width, &mut before, &mut after),
+            None => rows.charge(key, cost, now, quotas, self, &mut before, &mut after),
         };
         finish(Found {
             quotas: quotas.unwrap_or(&rows.quotas),
@@ -182,7 +200,6 @@ impl Table {
             quotas: own,
             places,
             overflow,
-            overflowed,
         } = &mut *rows;
         if correction.is_outdated(own) || correction.quotas.metered().len() > self.width {
             return;
@@ -192,10 +209,8 @@ impl Table {
         for (arrival, metered) in arrivals.0.iter_mut().zip(correction.quotas.metered()) {
             *arrival = metered.meter.force(*arrival, correction.units, now);
         }
-        arrivals.write(places, seat, key, overflow, correction.quotas);
-        if seat == Seat::None {
-            *overflowed = overflowed.saturating_add(1);
-        }
+        let is_new = arrivals.write(places, seat, key, overflow, correction.quotas);
+        self.count(seat, is_new);
     }
 
     /// Gives back units of a charge, as far as they have not come back by themselves.
@@ -205,7 +220,6 @@ impl Table {
             quotas: own,
             places,
             overflow,
-            ..
         } = &mut *rows;
         if correction.is_outdated(own) {
             return;
@@ -244,7 +258,9 @@ impl Table {
 
     /// Makes a key full again.
     pub(crate) fn reset(&self, key: KeyHash) {
-        self.shard(key).lock().places.free(key);
+        if self.shard(key).lock().places.free(key) {
+            self.taken.lower();
+        }
     }
 
     /// Replaces the quotas. What keys have spent is kept, quota by quota in their order.
@@ -259,14 +275,21 @@ impl Table {
     }
 
     pub(crate) fn usage(&self) -> TableUsage {
-        let mut usage = TableUsage::default();
-        for shard in &self.shards {
-            let rows = shard.0.lock();
-            usage.places += rows.places.len();
-            usage.taken += rows.places.taken();
-            usage.overflowed = usage.overflowed.saturating_add(rows.overflowed);
+        TableUsage {
+            places: self.places,
+            taken: self.taken.value(),
+            overflowed: self.overflowed.value(),
         }
-        usage
+    }
+
+    /// Takes note of where a charge has been written.
+    fn count(&self, seat: Seat, is_new: bool) {
+        if is_new {
+            self.taken.raise();
+        }
+        if seat == Seat::None {
+            self.overflowed.increment();
+        }
     }
 
     #[expect(
@@ -340,7 +363,7 @@ impl Rows {
         cost: Cost,
         now: u64,
         quotas: Option<&QuotaSet>,
-        width: usize,
+        table: &Table,
         before: &mut Arrivals,
         after: &mut Arrivals,
     ) -> Charged {
@@ -348,7 +371,6 @@ impl Rows {
             quotas: own,
             places,
             overflow,
-            overflowed,
         } = self;
         let tiered = quotas.is_some();
         let quotas = quotas.unwrap_or(own);
@@ -357,14 +379,14 @@ impl Rows {
         (*before, clamped) = Arrivals::read(places, seat, overflow, quotas, now);
         // Or the wait would start anew with every refusal. In a shared row, another tier may be entitled to the longer one.
         if clamped && !(tiered && seat == Seat::None) {
-            before.write(places, seat, key, overflow, quotas);
+            let _ = before.write(places, seat, key, overflow, quotas);
         }
 
         let cost = match cost {
             Cost::AtMost(cost) => before.remaining(quotas, now).min(cost),
             Cost::Exactly(cost) => cost,
         };
-        let fits = quotas.metered().len() <= width;
+        let fits = quotas.metered().len() <= table.width;
         let charged = match NonZeroU32::new(cost) {
             None => fits.then_some(*before),
             Some(cost) if fits => before.charge(quotas, cost, now),
@@ -373,10 +395,8 @@ impl Rows {
         if let Some(charged) = &charged
             && cost != 0
         {
-            charged.write(places, seat, key, overflow, quotas);
-            if seat == Seat::None {
-                *overflowed = overflowed.saturating_add(1);
-            }
+            let is_new = charged.write(places, seat, key, overflow, quotas);
+            table.count(seat, is_new);
         }
         *after = charged.unwrap_or(*before);
         Charged {
@@ -416,6 +436,7 @@ impl Arrivals {
         (arrivals, clamped)
     }
 
+    /// Writes the arrival times of a key; returns whether that took a place which was empty.
     fn write(
         &self,
         places: &mut Places,
@@ -423,10 +444,11 @@ impl Arrivals {
         key: KeyHash,
         overflow: &mut [u64; MAX_QUOTAS],
         quotas: &QuotaSet,
-    ) {
+    ) -> bool {
+        let mut is_new = false;
         let cells = match seat {
             Seat::New(place) => {
-                places.claim(place, key);
+                is_new = places.claim(place, key);
                 places.cells_mut(place)
             }
             Seat::None => &mut overflow[..],
@@ -435,6 +457,7 @@ impl Arrivals {
         for ((cell, arrival), _) in cells.iter_mut().zip(self.0).zip(quotas.metered()) {
             *cell = arrival;
         }
+        is_new
     }
 
     /// Charges all quotas, or none.
@@ -522,7 +545,7 @@ mod tests {
         let (mut before, mut after) = (Arrivals::NONE, Arrivals::NONE);
         let mut rows = table.shard(key).lock();
         let cost = Cost::Exactly(cost);
-        rows.charge(key, cost, now, None, table.width, &mut before, &mut after)
+        rows.charge(key, cost, now, None, table, &mut before, &mut after)
             .admitted
     }
 

@@ -1,5 +1,7 @@
 //! The places of one shard: buckets of eight, each a line of tags and then the arrival times.
 
+use std::mem;
+
 use crate::rate_limit::set::MAX_QUOTAS;
 
 /// The keyed hash of a key: all that is ever kept of it.
@@ -46,7 +48,6 @@ pub(crate) struct Places {
     words: Vec<u64>,
     buckets: usize,
     width: usize,
-    taken: usize,
 }
 
 impl Places {
@@ -57,16 +58,11 @@ impl Places {
             words: vec![EMPTY; buckets * BUCKET * (1 + width)],
             buckets,
             width,
-            taken: 0,
         }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.buckets * BUCKET
-    }
-
-    pub(crate) fn taken(&self) -> usize {
-        self.taken
     }
 
     #[inline]
@@ -110,21 +106,25 @@ impl Places {
             .unwrap_or_default()
     }
 
-    pub(crate) fn claim(&mut self, at: At, key: KeyHash) {
-        if let Some(tag) = self.words.get_mut(at.tag) {
-            self.taken += usize::from(*tag == EMPTY);
-            *tag = key.0;
-        }
+    /// Gives a place to a key; returns whether it was empty.
+    pub(crate) fn claim(&mut self, at: At, key: KeyHash) -> bool {
+        let before = self
+            .words
+            .get_mut(at.tag)
+            .map(|tag| mem::replace(tag, key.0));
         self.cells_mut(at).fill(0);
+        before == Some(EMPTY)
     }
 
-    pub(crate) fn free(&mut self, key: KeyHash) {
+    /// Empties the place of a key; returns whether it had one.
+    pub(crate) fn free(&mut self, key: KeyHash) -> bool {
         if let Some(at) = self.find(key)
             && let Some(tag) = self.words.get_mut(at.tag)
         {
             *tag = EMPTY;
-            self.taken -= 1;
+            return true;
         }
+        false
     }
 
     /// Returns the first words of the two buckets a key may be in.
@@ -217,20 +217,19 @@ mod tests {
         for key in 0..keys {
             match table.seat(hash(key), 0) {
                 Seat::New(at) => {
-                    table.claim(at, hash(key));
+                    assert!(table.claim(at, hash(key)));
                     table.cells_mut(at).fill(key + 1);
                 }
                 other => panic!("{key}: {other:?}"),
             }
         }
-        assert_eq!(table.taken() as u64, keys);
         for key in 0..keys {
             let at = table.find(hash(key)).unwrap();
             assert_eq!(table.cells(at), vec![key + 1; width]);
         }
-        table.free(hash(0));
+        assert!(table.free(hash(0)));
         assert_eq!(table.find(hash(0)), None);
-        assert_eq!(table.taken() as u64, keys - 1);
+        assert!(!table.free(hash(0)));
     }
 
     #[test]
@@ -247,13 +246,16 @@ mod tests {
             let Seat::New(at) = table.seat(KeyHash::new(key), 10) else {
                 panic!("{key}");
             };
-            table.claim(at, KeyHash::new(key));
+            assert!(table.claim(at, KeyHash::new(key)));
             table.cells_mut(at).copy_from_slice(&[11, 20 + key]);
         }
         let new = KeyHash::new(16);
         assert_eq!(table.seat(new, 10), Seat::None);
         assert_eq!(table.seat(new, 19), Seat::None);
-        assert!(matches!(table.seat(new, 20), Seat::New(_)));
+        let Seat::New(at) = table.seat(new, 20) else {
+            panic!("key 0 is full again");
+        };
+        assert!(!table.claim(at, new));
         // A live key is found whatever the time.
         assert!(matches!(table.seat(KeyHash::new(15), 100), Seat::Old(_)));
     }
