@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn a_client_has_so_many_and_another_its_own() {
-        let clients = clients(2, "");
+        let clients = clients(2, "source = \"peer\"");
         let mut places: Vec<_> = ["203.0.113.7", "::ffff:203.0.113.7"]
             .map(|it| clients.admit(addr(it)).unwrap())
             .into();

@@ -82,6 +82,9 @@ impl RateLimiter {
     }
 
     /// Does what [`check`](Self::check) does, at a time that is known already.
+    ///
+    /// Threads may come with their times in any order, as long as none is a second late: that would be a clock that was put back, and what comes back
+    /// in that second would come back twice.
     pub fn check_at<K: Hash + ?Sized>(&self, key: &K, cost: u32, now: Instant) -> Verdict {
         let now = self.nanos(now);
         self.charge(self.hash(key), Cost::Exactly(cost), now, None, |found| {

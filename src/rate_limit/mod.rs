@@ -42,7 +42,7 @@
 //! empty or whose quotas are full again. When there is none, the key shares one of at most 64 rows with others that have none. So a flood of addresses
 //! neither frees a client that has spent its quota, nor gets more for itself than those places and rows allow, nor makes a check slow; it can
 //! make *new* clients share quotas while it lasts, which an event ([`LimiterStoreFull`](crate::event::Action::LimiterStoreFull)) and
-//! [`RateLimiter::usage`] tell.
+//! [`RateLimiter::usage`] tell, and [metrics](crate::metrics).
 //!
 //! # Example
 //!

@@ -3,7 +3,7 @@
 use std::{sync::Arc, thread, time::Duration};
 
 use palisade::{
-    clock::ManualClock,
+    clock::{Clock as _, ManualClock},
     rate_limit::{Quota, QuotaSet, RateLimiter, RateLimiterBuilder, Retry, Verdict},
 };
 use proptest::prelude::*;
@@ -276,6 +276,21 @@ fn a_clock_that_steps_back_gives_no_credit() {
     check("N12", &limiter.check("key", 1), (false, 0, 5000, 1000));
     clock.rewind(90 * SECOND);
     check("N12", &limiter.check("key", 5), (false, 0, 5000, 5000));
+}
+
+#[test]
+fn a_check_that_comes_late_gives_no_credit_and_loses_none() {
+    // Threads read their times before they meet at the table, and not all meet there in that order.
+    let (limiter, clock) = limiter(Quota::per_second(10));
+    let early = clock.now();
+    let late = early + MS * 500;
+    assert!(limiter.check_at("key", 5, late).is_admitted());
+    assert!(limiter.check_at("key", 5, early).is_admitted());
+    for _ in 0..3 {
+        assert!(!limiter.check_at("key", 1, early).is_admitted());
+        assert!(!limiter.check_at("key", 1, late).is_admitted());
+    }
+    assert!(limiter.check_at("key", 1, late + MS * 100).is_admitted());
 }
 
 #[test]

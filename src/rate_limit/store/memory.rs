@@ -14,6 +14,7 @@ use crate::{
     },
     rate_limit::{
         metered::Metered,
+        quota::SECOND,
         set::{MAX_QUOTAS, QuotaSet},
         store::{
             places::{KeyHash, Places, Seat},
@@ -42,6 +43,8 @@ struct Rows {
     quotas: QuotaSet,
     places: Places,
     overflow: [u64; MAX_QUOTAS],
+    /// The last time at which somebody was here.
+    latest: u64,
 }
 
 /// What a request costs.
@@ -112,6 +115,7 @@ impl Table {
                     quotas: quotas.clone(),
                     places: Places::new(places, width),
                     overflow: [0; MAX_QUOTAS],
+                    latest: 0,
                 }))
             })
             .collect::<Box<[_]>>();
@@ -142,6 +146,7 @@ impl Table {
         finish: impl FnOnce(Found<'_>) -> R,
     ) -> R {
         let mut rows = self.shard(key).lock();
+        let now = rows.pass(now);
         let (mut before, mut after) = (Arrivals::NONE, Arrivals::NONE);
         // One look is enough for most. It saves a third of the instructions.
         let simply = match (cost, quotas) {
@@ -174,6 +179,7 @@ impl Table {
         finish: impl FnOnce(Found<'_>) -> R,
     ) -> R {
         let rows = self.shard(key).lock();
+        let now = rows.time(now);
         let quotas = quotas.unwrap_or(&rows.quotas);
         let seat = rows.places.seat(key, now);
         let (before, _) = Arrivals::read(&rows.places, seat, &rows.overflow, quotas, now);
@@ -196,10 +202,12 @@ impl Table {
     /// Charges what has been spent already, whatever is left.
     pub(crate) fn force(&self, key: KeyHash, now: u64, correction: &Correction<'_>) {
         let mut rows = self.shard(key).lock();
+        let now = rows.pass(now);
         let Rows {
             quotas: own,
             places,
             overflow,
+            ..
         } = &mut *rows;
         if correction.is_outdated(own) || correction.quotas.metered().len() > self.width {
             return;
@@ -216,10 +224,12 @@ impl Table {
     /// Gives back units of a charge, as far as they have not come back by themselves.
     pub(crate) fn give_back(&self, key: KeyHash, now: u64, correction: &Correction<'_>) {
         let mut rows = self.shard(key).lock();
+        let now = rows.pass(now);
         let Rows {
             quotas: own,
             places,
             overflow,
+            ..
         } = &mut *rows;
         if correction.is_outdated(own) {
             return;
@@ -246,6 +256,7 @@ impl Table {
     /// Gives units back to a key, at most until it is full.
     pub(crate) fn refund(&self, key: KeyHash, units: u32, now: u64) {
         let mut rows = self.shard(key).lock();
+        let now = rows.pass(now);
         let Rows { quotas, places, .. } = &mut *rows;
         let Some(place) = places.find(key) else {
             return;
@@ -310,6 +321,24 @@ struct Charged {
 }
 
 impl Rows {
+    /// Returns the time of somebody who comes now: whoever read the clock before another that was here first is as late as that one. Else what had
+    /// come back would be taken for time that passes twice. A clock that was put back is further behind, and believed.
+    #[inline]
+    fn time(&self, now: u64) -> u64 {
+        if self.latest.saturating_sub(now) < LATE {
+            now.max(self.latest)
+        } else {
+            now
+        }
+    }
+
+    /// Takes note of the time, and returns it.
+    #[inline]
+    fn pass(&mut self, now: u64) -> u64 {
+        self.latest = self.time(now);
+        self.latest
+    }
+
     /// Charges where that takes one look: the key has a place, and no arrival time is out of bounds. Else nothing has happened.
     #[inline]
     fn charge_simply(
@@ -371,6 +400,7 @@ impl Rows {
             quotas: own,
             places,
             overflow,
+            ..
         } = self;
         let tiered = quotas.is_some();
         let quotas = quotas.unwrap_or(own);
@@ -523,6 +553,8 @@ impl fmt::Debug for Table {
 
 /// Below this, a table has one shard.
 const KEYS_PER_SHARD: usize = 1024;
+/// By how much a thread may be late.
+const LATE: u64 = SECOND;
 /// The most shards, and so the most overflow rows.
 pub(crate) const SHARDS: usize = 64;
 
