@@ -3,7 +3,7 @@
 use std::{
     convert::Infallible,
     future::{Ready, ready},
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     num::NonZeroU32,
     pin::pin,
     task::{Context, Poll, Waker},
@@ -11,6 +11,7 @@ use std::{
 
 use axum::{Router, body::Body, extract::ConnectInfo, routing::get};
 use http::{HeaderValue, Request, Response, StatusCode, header};
+use ipnet::Ipv4Net;
 use palisade::{
     SecurityLayer,
     client_ip::{ClientIpSource, SchemeSource, TrustedProxies},
@@ -21,6 +22,7 @@ use palisade::{
     rate_limit::{Quota, RateLimit, RateLimitLayer, StandardFields},
     response_headers::{ResponseHeaders, ResponseHeadersLayer},
 };
+use prefix_trie::PrefixSet;
 use tower::{Layer, Service, util::BoxCloneSyncService};
 use tower_governor::{
     GovernorLayer,
@@ -281,7 +283,7 @@ fn typical(refusing: bool) -> Typical {
 
 #[derive(Clone)]
 struct Typical {
-    list: std::sync::Arc<Vec<ipnet::IpNet>>,
+    list: std::sync::Arc<PrefixSet<Ipv4Net>>,
     first: GovernorLayer<SmartIpKeyExtractor, governor::middleware::NoOpMiddleware, Body>,
     second:
         GovernorLayer<SmartIpKeyExtractor, governor::middleware::StateInformationMiddleware, Body>,
@@ -328,16 +330,16 @@ async fn counted(request: Request<Body>, next: axum::middleware::Next) -> Respon
 }
 
 async fn filtered(
-    list: std::sync::Arc<Vec<ipnet::IpNet>>,
+    list: std::sync::Arc<PrefixSet<Ipv4Net>>,
     request: Request<Body>,
     next: axum::middleware::Next,
 ) -> Result<Response<Body>, StatusCode> {
     let value = request.headers().get("x-forwarded-for");
     let last = value.and_then(|it| it.to_str().ok()?.rsplit(',').next());
-    let client: IpAddr = last
+    let client: Ipv4Addr = last
         .and_then(|it| it.trim().parse().ok())
         .ok_or(StatusCode::FORBIDDEN)?;
-    if list.iter().any(|it| it.contains(&client)) {
+    if list.get_lpm(&Ipv4Net::from(client)).is_some() {
         Ok(next.run(request).await)
     } else {
         Err(StatusCode::FORBIDDEN)
