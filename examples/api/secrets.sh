@@ -56,7 +56,7 @@ redis() {
   put redis_users.acl <<EOF
 user default off
 user health on nopass resetchannels -@all +ping
-user palisade on #$hash$before ~palisade:* resetchannels &palisade:* -@all +eval +evalsha +time +get +set +del +hdel +hexists +hget +hincrby +hlen +hset +hsetnx +zadd +zrangebyscore +zrem +zscore +publish +subscribe
+user palisade on #$hash$before ~palisade:* resetchannels &palisade:* -@all +eval +evalsha +time +get +set +del +hdel +hexists +hget +hincrby +hlen +hset +zadd +zrangebyscore +zrem +zscore +publish +subscribe
 EOF
 }
 

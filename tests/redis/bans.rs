@@ -9,13 +9,14 @@ use std::{
 use http::{Request, Response, StatusCode};
 use palisade::{
     client_ip::{ClientIpLayer, ClientIpSource, PeerAddr},
+    clock::ManualClock,
     event::NullSink,
     jail::{BanTime, Jail, JailHandle, JailLayer, Rule},
     shared_store::RedisStore,
 };
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
-use crate::support::{Server, eventually};
+use crate::support::{Server, Words, eventually};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -125,6 +126,38 @@ async fn a_store_that_was_emptied_is_filled_again() {
     .await;
 }
 
+/// A store that comes back as it was a while ago, and gives out numbers a second time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_has_lost_the_newest_bans_is_told_them_again() {
+    let mut server = Server::start();
+    let (one, two) = (jail(&server.store()), jail(&server.store()));
+    one.handle().ban(client(1), HOUR).unwrap();
+    assert!(one.handle().synchronize(PATIENCE).await);
+    assert_eq!(server.cli(&["save"]), "OK");
+    for last in 2..=9 {
+        one.handle().ban(client(last), HOUR).unwrap();
+    }
+    eventually("the other bans too", async || {
+        two.handle().synchronize(PATIENCE).await;
+        two.handle().bans().len() == 9
+    })
+    .await;
+    server.kill();
+    server.spawn();
+    assert_eq!(server.cli(&["hlen", "palisade:{bans}:entries"]), "1");
+    one.handle().ban(client(10), HOUR).unwrap();
+    eventually("the other hears of the next", async || {
+        has(&two.handle(), 10)
+    })
+    .await;
+    let three = jail(&server.store());
+    eventually("all are in the store", async || {
+        three.handle().synchronize(PATIENCE).await;
+        three.handle().bans().len() == 10
+    })
+    .await;
+}
+
 /// A message that was missed is made up for by looking.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_missed_message_heals() {
@@ -156,4 +189,36 @@ async fn entries_go_when_they_are_over() {
     .await;
     assert_eq!(server.cli(&["zcard", "palisade:{bans}:log"]), "1");
     assert_eq!(server.cli(&["zcard", "palisade:{bans}:ends"]), "1");
+}
+
+/// One tells of a ban, and of its being lifted; each tells that one has expired.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_instance_tells_of_a_ban() {
+    let server = Server::start();
+    let clock = ManualClock::new();
+    let (one, two) = (Words::default(), Words::default());
+    let jails = [&one, &two].map(|words| {
+        let jail = Jail::builder().shared(&server.store());
+        let jail = jail.sink(words.clone()).clock(clock.clone());
+        jail.build().handle()
+    });
+    for jail in &jails {
+        assert!(jail.synchronize(PATIENCE).await);
+    }
+    jails[0].ban(client(7), HOUR).unwrap();
+    eventually("the other bans too", async || has(&jails[1], 7)).await;
+    assert_eq!(one.take(), ["client_banned"]);
+    jails[0].unban(client(7));
+    eventually("the other lifts it too", async || !has(&jails[1], 7)).await;
+    assert_eq!(one.take(), ["client_unbanned"]);
+    assert_eq!(two.take(), [""; 0]);
+
+    jails[0].ban(client(8), HOUR).unwrap();
+    eventually("the other bans too", async || has(&jails[1], 8)).await;
+    clock.advance(2 * HOUR);
+    for jail in &jails {
+        jail.sweep();
+    }
+    assert_eq!(one.take(), ["client_banned", "client_unbanned"]);
+    assert_eq!(two.take(), ["client_unbanned"]);
 }

@@ -3,11 +3,19 @@
 -- A ban, or that one was lifted, is an entry with a number of its own. Whoever knows a number asks for the entries behind it.
 --
 -- KEYS   entries (client to entry), log (client by number), ends (client by the time the entry goes), meta (last number, name of this list)
--- ARGV   operation and what it needs
+-- ARGV   operation, name of the list that the caller knows, last number that it knows, name for a new list, and what the operation needs
 local entries, log, ends, meta = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-local operation = ARGV[1]
+local operation, known = ARGV[1], tonumber(ARGV[3])
+
+-- A store that comes back as it was before, or a replica that has missed the last, would give out numbers again that the callers have seen: it
+-- is another list by another name, and is told all.
+local name = redis.call('HGET', meta, 'name')
+if not name or (name == ARGV[2] and tonumber(redis.call('HGET', meta, 'number') or '0') < known) then
+  name = ARGV[4] .. string.format('%.0f', now)
+  redis.call('HSET', meta, 'name', name)
+end
 
 local over = redis.call('ZRANGEBYSCORE', ends, '-inf', string.format('%.0f', now), 'LIMIT', 0, 100)
 for _, client in ipairs(over) do
@@ -21,34 +29,32 @@ local function write(client, goes, entry)
   redis.call('HSET', entries, client, entry)
   redis.call('ZADD', log, number, client)
   redis.call('ZADD', ends, string.format('%.0f', goes), client)
-  redis.call('PUBLISH', ARGV[2], number)
+  redis.call('PUBLISH', ARGV[5], number)
 end
 
 if operation == 'ban' then
   -- channel, client, whether it replaces, most, milliseconds of the ban, of what is left of it and of the memory behind it, count and rule
-  local client, replaces, most = ARGV[3], ARGV[4], tonumber(ARGV[5])
+  local client, replaces, most = ARGV[6], ARGV[7], tonumber(ARGV[8])
   local is_new = redis.call('HEXISTS', entries, client) == 0
   if is_new and redis.call('HLEN', entries) >= most then return 0 end
   if not is_new and replaces ~= '1' then return 0 end
-  local stop = now + tonumber(ARGV[7])
-  local forget = stop + tonumber(ARGV[8])
-  local entry = string.format('ban %.0f %.0f %.0f %s %s', stop - tonumber(ARGV[6]), stop, forget, ARGV[9], ARGV[10])
+  local stop = now + tonumber(ARGV[10])
+  local forget = stop + tonumber(ARGV[11])
+  local entry = string.format('ban %.0f %.0f %.0f %s %s', stop - tonumber(ARGV[9]), stop, forget, ARGV[12], ARGV[13])
   write(client, forget, entry)
   return 1
 end
 
 if operation == 'lift' then
   -- channel, client and how long an instance that is away may have the ban
-  local goes = redis.call('ZSCORE', ends, ARGV[3])
-  goes = math.max(goes and tonumber(goes) or 0, now + tonumber(ARGV[4]))
-  write(ARGV[3], goes, 'lifted')
+  local goes = redis.call('ZSCORE', ends, ARGV[6])
+  goes = math.max(goes and tonumber(goes) or 0, now + tonumber(ARGV[7]))
+  write(ARGV[6], goes, 'lifted')
   return 1
 end
 
--- sync: a name for the list should it have none, the last number that is known, most
-redis.call('HSETNX', meta, 'name', ARGV[2])
-local name = redis.call('HGET', meta, 'name')
-local found = redis.call('ZRANGEBYSCORE', log, '(' .. ARGV[3], '+inf', 'WITHSCORES', 'LIMIT', 0, tonumber(ARGV[4]))
+-- sync: most
+local found = redis.call('ZRANGEBYSCORE', log, '(' .. ARGV[3], '+inf', 'WITHSCORES', 'LIMIT', 0, tonumber(ARGV[5]))
 local answer = {name, string.format('%.0f', now)}
 for i = 1, #found, 2 do
   answer[#answer + 1] = found[i + 1]

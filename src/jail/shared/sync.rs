@@ -19,7 +19,7 @@ use crate::{
         },
         state::State,
     },
-    shared_store::{failure::Cause, script::Script},
+    shared_store::failure::Cause,
 };
 
 /// How often the store is asked although nobody has said that there is news: a message may have been missed.
@@ -82,7 +82,7 @@ async fn run(state: Weak<State>) {
 /// How far this instance has read.
 #[derive(Default)]
 struct Known {
-    /// The name of the list: another one means that the store has lost all.
+    /// The name of the list: another one means that the store has lost bans.
     list: Option<String>,
     number: u64,
 }
@@ -92,14 +92,14 @@ async fn exchange(state: &State, outbox: &Outbox, known: &mut Known) -> Result<(
     if outbox.take_overflowed() {
         tell_all(state, outbox);
     }
-    tell(state, outbox).await?;
+    tell(state, outbox, known).await?;
     read(state, outbox, known).await
 }
 
-async fn tell(state: &State, outbox: &Outbox) -> Result<(), Cause> {
+async fn tell(state: &State, outbox: &Outbox, known: &Known) -> Result<(), Cause> {
     let mut changes = outbox.take().into_iter();
     while let Some((key, change)) = changes.next() {
-        if let Err(cause) = tell_one(state, outbox, key, &change).await {
+        if let Err(cause) = tell_one(state, outbox, known, key, &change).await {
             for (key, change) in changes.chain([(key, change)]) {
                 outbox.put_back(key, change);
             }
@@ -112,17 +112,17 @@ async fn tell(state: &State, outbox: &Outbox) -> Result<(), Cause> {
 async fn tell_one(
     state: &State,
     outbox: &Outbox,
+    known: &Known,
     key: BanKey,
     change: &Change,
 ) -> Result<(), Cause> {
-    let script = &state.ban_script;
-    let mut call = call(outbox, script);
     let (store, net) = (&outbox.store, key.net().to_string());
+    let mut call;
     match change {
         Change::Ban(StoredBan { ban, forget }, replaces) => {
             let now = state.clock.system_now();
-            call.arg("ban")
-                .arg(store.named(CHANNEL))
+            call = start(state, outbox, "ban", known);
+            call.arg(store.named(CHANNEL))
                 .arg(net)
                 .arg(u8::from(*replaces))
                 .arg(state.bans.max())
@@ -133,22 +133,18 @@ async fn tell_one(
                 .arg(&*ban.rule);
         }
         Change::Lift => {
-            call.arg("lift")
-                .arg(store.named(CHANNEL))
-                .arg(net)
-                .arg(TOMBSTONE);
+            call = start(state, outbox, "lift", known);
+            call.arg(store.named(CHANNEL)).arg(net).arg(TOMBSTONE);
         }
     }
-    store.run(script, call).await.map(drop)
+    store.run(&state.ban_script, call).await.map(drop)
 }
 
 async fn read(state: &State, outbox: &Outbox, known: &mut Known) -> Result<(), Cause> {
     loop {
-        let script = &state.ban_script;
-        let mut call = call(outbox, script);
-        let name = format!("{:016x}", (state.random.0)());
-        call.arg("sync").arg(name).arg(known.number).arg(PAGE);
-        let answer = outbox.store.run(script, call).await?;
+        let mut call = start(state, outbox, "sync", known);
+        call.arg(PAGE);
+        let answer = outbox.store.run(&state.ban_script, call).await?;
         let words = words(&answer)?;
         let [list, store_now, rest @ ..] = words.as_slice() else {
             return Err(Cause::Reply);
@@ -159,9 +155,9 @@ async fn read(state: &State, outbox: &Outbox, known: &mut Known) -> Result<(), C
                 list: Some((*list).to_owned()),
                 number: 0,
             };
-            // Another store than the one this instance knew, or the first: what it has banned is news there.
+            // Another list than the one this instance knew, or the first: what it has banned is news there.
             tell_all(state, outbox);
-            tell(state, outbox).await?;
+            tell(state, outbox, known).await?;
             if !is_first {
                 continue;
             }
@@ -227,12 +223,16 @@ fn tell_all(state: &State, outbox: &Outbox) {
     }
 }
 
-/// Starts a call with the names of the keys, which are all in one slot of a cluster.
-fn call(outbox: &Outbox, script: &Script) -> redis::Cmd {
-    let mut call = script.call(4);
+/// Starts a call with the names of the keys, which are all in one slot of a cluster, and what every operation is told.
+fn start(state: &State, outbox: &Outbox, operation: &str, known: &Known) -> redis::Cmd {
+    let mut call = state.ban_script.call(4);
     for name in ["entries", "log", "ends", "meta"] {
         call.arg(outbox.store.named(&format!("{{bans}}:{name}")));
     }
+    call.arg(operation)
+        .arg(known.list.as_deref().unwrap_or_default())
+        .arg(known.number)
+        .arg(format!("{:016x}", (state.random.0)()));
     call
 }
 
