@@ -102,6 +102,22 @@
 //! stops, and from time to time, which (feature `tokio`) a `JailTask` does. With the feature `jail-admin`, `admin_router` lists, makes and
 //! lifts bans as JSON.
 //!
+//! # More than one instance
+//!
+//! With `JailBuilder::shared` (feature `redis`) the bans of all instances are one list in a Redis or Valkey, which `shared_store` describes.
+//!
+//! * **Shared** is that a client is banned, and that a ban was lifted, whether by a rule, a trap or by hand. Failures are not: each instance counts what it
+//!   sees, so that a client whose requests are spread over `n` instances has up to `n` times the limit, less `n - 1`, before the first of them bans it for
+//!   all. What is banned in dry run stays where it was. Each instance keeps to its own [exempt](JailBuilder::exempt) addresses, whoever has banned them.
+//! * **Delay.** News go out at once and come in at once, through a channel; every second each instance looks in case it has missed some. A new instance knows
+//!   nothing until it has looked, which `JailHandle::synchronize` waits for. While the store is away, bans hold where they were made; the others
+//!   are told when it is back. A store that has lost bans, as after a restart, is told them again; that one was lifted, it must be told by hand.
+//! * **In the store** are, under the name `palisade:{bans}:entries`, address, rule, count and times of each ban until it is forgotten, and of a lifted one for an
+//!   hour that it was lifted; beside it, numbers that say what is new. The addresses are not hashed, since an instance must be able to list them, so that
+//!   the hash key has no part in it: instances with the same store and prefix share their bans. Times are told by the clock of the store, and the clocks of instances
+//!   may differ.
+//! * **Events.** The instance that bans or lifts tells of it, and no other. That a ban has expired is told by each that had it.
+//!
 //! # Events
 //!
 //! | event | when |
