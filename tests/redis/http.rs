@@ -207,3 +207,43 @@ async fn a_limit_that_cannot_decide_stops_the_request() {
     assert_eq!(burst.peek(key).remaining(), 5);
     assert_eq!(burst.limiter().usage().taken(), 0);
 }
+
+/// What an alert is made of.
+#[cfg(feature = "metrics")]
+#[tokio::test]
+async fn metrics_show_a_store_that_is_away() {
+    use palisade::{
+        metrics::{STORE_FAILURES_TOTAL, STORE_UP},
+        rate_limit::SharedRateLimiter,
+    };
+
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    let _recording = metrics::set_default_local_recorder(&recorder);
+    let page = recorder.handle();
+    let shows = |line: &str| {
+        let page = page.render();
+        assert!(page.lines().any(|it| it == line), "{line}: {page}");
+    };
+    let mut server = Server::start();
+    let store = server.builder().prefix("shown").build().unwrap();
+    let limiter = SharedRateLimiter::builder(&store, "metrics", Quota::per_day(9))
+        .on_failure(OnStoreFailure::Deny)
+        .build()
+        .unwrap();
+    assert!(limiter.check("key", 1).await.unwrap().is_admitted());
+    shows(&format!("{STORE_UP}{{policy=\"shown\"}} 1"));
+    shows(&format!("{STORE_FAILURES_TOTAL}{{error=\"away\"}} 0"));
+
+    server.kill();
+    limiter.check("key", 1).await.unwrap_err();
+    shows(&format!("{STORE_UP}{{policy=\"shown\"}} 0"));
+    for _ in 0..2 {
+        limiter.check("key", 1).await.unwrap_err();
+    }
+    shows(&format!("{STORE_FAILURES_TOTAL}{{error=\"connection\"}} 1"));
+    shows(&format!("{STORE_FAILURES_TOTAL}{{error=\"away\"}} 2"));
+
+    server.spawn();
+    eventually("the store is used", async || store.is_available()).await;
+    shows(&format!("{STORE_UP}{{policy=\"shown\"}} 1"));
+}
