@@ -15,6 +15,9 @@ use crate::support::{Server, Words, builder, denying, free_port, jail};
 /// Where a child finds the server.
 const ADDRESS: &str = "PALISADE_TEST_TLS_STORE";
 
+/// Who chooses the cryptography of a child.
+const CHOOSER: &str = "PALISADE_TEST_CHOOSER";
+
 /// A server that speaks TLS, and its certificate.
 struct Tls {
     directory: TempDir,
@@ -155,4 +158,39 @@ fn without_any_roots_there_is_no_store() {
     let tls = Tls::start();
     fs::write(tls.directory.path().join("empty.pem"), "").unwrap();
     check_denied(&tls.ask("localhost", "empty.pem"));
+}
+
+/// What a child does to see who has chosen the cryptography of its process: it is no test of its own.
+#[test]
+fn child_that_chooses() {
+    let Ok(chooser) = env::var(CHOOSER) else {
+        return;
+    };
+    let provider = rustls::crypto::CryptoProvider::get_default;
+    assert!(provider().is_none());
+    let mut own = rustls::crypto::ring::default_provider();
+    own.cipher_suites.truncate(1);
+    if chooser == "application" {
+        own.clone().install_default().unwrap();
+    }
+    builder("rediss://localhost").build().unwrap();
+    let suites = provider().map(|it| it.cipher_suites.len());
+    println!("\nseen: {suites:?}");
+}
+
+/// Where more than one provider is compiled in, rustls panics on the first connection unless one is chosen.
+#[test]
+fn cryptography_is_chosen_unless_the_application_has() {
+    let all = rustls::crypto::ring::default_provider().cipher_suites.len();
+    for (chooser, expected) in [("application", 1), ("nobody", all)] {
+        let output = Command::new(env::current_exe().unwrap())
+            .args(["--exact", "tls::child_that_chooses", "--nocapture"])
+            .env(CHOOSER, chooser)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        let expected = format!("seen: Some({expected})");
+        assert!(text.lines().any(|it| it == expected), "{chooser}: {text}");
+    }
 }
