@@ -135,6 +135,8 @@ tests/text.sh
 
 say "tests, all features"
 cargo test --workspace --all-features
+say "tests of the shared store with Valkey"
+tests/valkey.sh
 say "tests, default features"
 cargo test -p palisade
 say "tests, no features"

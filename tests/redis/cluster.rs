@@ -14,9 +14,7 @@ use palisade::{
     shared_store::{RedisStore, RedisStoreBuilder},
 };
 
-use crate::support::{
-    Events, Server, ban_on_both, builder, denying, eventually, free_port, wait_for,
-};
+use crate::support::{Events, Server, ban_on_both, builder, denying, eventually, wait_for};
 
 /// Starts three masters with a third of the slots each.
 fn start() -> Vec<Server> {
@@ -26,8 +24,7 @@ fn start() -> Vec<Server> {
 fn start_with(arguments: &[&str]) -> Vec<Server> {
     let servers: Vec<_> = (0..3)
         .map(|_| {
-            let bus = free_port().to_string();
-            let cluster = ["--cluster-enabled", "yes", "--cluster-port", &bus];
+            let cluster = ["--cluster-enabled", "yes"];
             Server::start_with(&[&cluster, arguments].concat())
         })
         .collect();

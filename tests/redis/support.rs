@@ -1,6 +1,8 @@
 //! Servers that tests start and stop.
 
 use std::{
+    env,
+    ffi::OsString,
     net::{IpAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -47,7 +49,7 @@ impl Server {
     pub(crate) fn new(arguments: &[&str]) -> Self {
         Self {
             directory: tempfile::tempdir().unwrap(),
-            port: free_port(),
+            port: free_port_of_node(),
             arguments: arguments.iter().map(|it| (*it).to_owned()).collect(),
             child: None,
         }
@@ -55,8 +57,7 @@ impl Server {
 
     /// Starts the server, and waits until it answers.
     pub(crate) fn spawn(&mut self) {
-        let program = std::env::var("PALISADE_REDIS_SERVER");
-        let child = Command::new(program.as_deref().unwrap_or("redis-server"))
+        let child = Command::new(program())
             .args(["--port", &self.port.to_string()])
             .args(["--bind", "127.0.0.1"])
             .args(["--unixsocket", self.socket().to_str().unwrap()])
@@ -78,7 +79,7 @@ impl Server {
     /// Starts a sentinel, which writes to its configuration.
     pub(crate) fn start_sentinel(config: &Path) -> Self {
         let mut server = Self::new(&[]);
-        let child = Command::new("redis-server")
+        let child = Command::new(program())
             .arg(config)
             .args(["--sentinel", "--port", &server.port.to_string()])
             .args(["--bind", "127.0.0.1"])
@@ -153,6 +154,11 @@ impl Drop for Server {
     }
 }
 
+/// Redis, or what a developer wants to be tested in its place.
+fn program() -> OsString {
+    env::var_os("PALISADE_REDIS_SERVER").unwrap_or_else(|| "redis-server".into())
+}
+
 pub(crate) fn builder(address: &str) -> RedisStoreBuilder {
     RedisStore::builder(address, SecretString::from(HASH_KEY)).sink(NullSink)
 }
@@ -193,6 +199,17 @@ pub(crate) async fn ban_on_both(
 pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
+}
+
+/// Finds a port for a server. Should it become a node of a cluster, it speaks with the others on the port that is 10,000 further.
+fn free_port_of_node() -> u16 {
+    loop {
+        let port = free_port();
+        let bus = port.checked_add(10_000);
+        if bus.is_some_and(|bus| TcpListener::bind(("127.0.0.1", bus)).is_ok()) {
+            return port;
+        }
+    }
 }
 
 /// Waits for what happens by itself.
