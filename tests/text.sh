@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Spelling and links, offline: no word that codespell knows for a typo or as British, no relative link without a file and a heading behind
-# it, and no link elsewhere that is not a whole https address. Links between items of the documentation are rustdoc's to check.
+# it, no link elsewhere that is not a whole https address, and no test named that is not there. Links between items of the documentation are rustdoc's to check.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -62,7 +62,17 @@ while read -r file; do
   done < <(grep -oP '^\s*//[/!].*' "$file" | grep -oP '\]\(\K[a-z]+://[^)\s]*' || true)
 done < <(git ls-files -- '*.rs')
 
+# What becomes of requests without the store, row by row.
+tests=0
+while IFS=: read -r module _ name; do
+  tests=$((tests + 1))
+  grep -qs "^async fn $name()\|^fn $name()" "tests/redis/$module.rs" || complain src/shared_store/mod.rs "there is no test $module::$name"
+done < <(grep '^//! ' src/shared_store/mod.rs | grep -oP '`\K[a-z]+::[a-z_]+(?=`)')
+rows=$(sed -n '/^\/\/! | what happens | what clients see/,/^\/\/!$/p' src/shared_store/mod.rs | tail -n +3 | grep -c '^//! |')
+named=$(sed -n '/^\/\/! | what happens | what clients see/,/^\/\/!$/p' src/shared_store/mod.rs | grep -cP '`[a-z]+::[a-z_]+` \|$')
+[ "$rows" -eq "$named" ] && [ "$tests" -gt "$rows" ] || complain src/shared_store/mod.rs "$named of $rows rows name a test"
+
 # A check that finds nothing to check holds nothing.
 [ "$count" -gt 20 ] || complain tests/text.sh "only $count links were found"
-[ $failed -eq 0 ] && echo "spelling of ${#texts[@]} files and $count links"
+[ $failed -eq 0 ] && echo "spelling of ${#texts[@]} files, $count links and $tests names of tests"
 exit $failed
