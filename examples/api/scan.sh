@@ -21,7 +21,7 @@
 # | cargo cyclonedx | writes the bill of materials, and looks whether it names what the lock file names | |
 # | apt | the Debian packages in the image, against the archive that the build image names | none |
 # | trivy | image and configuration, where there is one | .trivyignore |
-# | docker-bench-security | the running engine and its containers; SCAN_DOCKER_BENCH names a script to use | below, at its function |
+# | docker-bench-security | the containers of the stack, if no others run; SCAN_DOCKER_BENCH names a script to use | below, at its function |
 # shellcheck disable=SC2317 # the functions are called by name
 set -euo pipefail
 
@@ -218,9 +218,16 @@ fi
 with trivy-configuration trivy trivy_configuration
 sbom=${sbom:-$work/sbom.json}
 with sbom cargo-cyclonedx write_sbom
-if [ -n "$SCAN_DOCKER_BENCH" ]; then
-  scan docker-bench docker_bench
-else
+# It looks at all containers that run: with none it has nothing to say, and what it says of others is not about this stack.
+stack=$(docker ps --format '{{.Names}}' --filter "label=com.docker.compose.project.working_dir=$here" 2>/dev/null | sort || true)
+others=$(docker ps --format '{{.Names}}' 2>/dev/null | sort | comm -13 <(echo "$stack") - | paste --serial --delimiters ' ' || true)
+if [ -z "$SCAN_DOCKER_BENCH" ]; then
   echo "skipped scan-docker-bench: its repository cannot be reached, and SCAN_DOCKER_BENCH names no script"
+elif [ -n "$others" ]; then
+  echo "skipped scan-docker-bench: other containers run on this engine: $others"
+elif [ -z "$stack" ]; then
+  echo "skipped scan-docker-bench: the stack does not run"
+else
+  scan docker-bench docker_bench
 fi
 exit "$failed"

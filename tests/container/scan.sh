@@ -52,7 +52,10 @@ plant_findings() {
   printf 'Package: libc6\nVersion: 2.36-1\nArchitecture: amd64\n' >"$work/old/libc6"
   printf 'FROM %s\nCOPY libc6 /var/lib/dpkg/status.d/libc6\n' "$image" >"$work/old/Dockerfile"
   docker build --quiet --tag palisade-planted "$work/old" >/dev/null
-  docker run --detach --name palisade-soft --privileged --entrypoint sleep nginxinc/nginx-unprivileged:stable-trixie 600 >/dev/null
+  # In place of the stack, as one of the copy's.
+  stack_down
+  docker run --detach --name palisade-soft --privileged --label "com.docker.compose.project.working_dir=$copy/$api" \
+    --entrypoint sleep nginxinc/nginx-unprivileged:stable-trixie 600 >/dev/null
 }
 scan_planted() {
   PALISADE_IMAGE=palisade-planted SCAN_ADVISORIES=$work/planted-advisories.tar.gz "$work/planted/examples/api/scan.sh" 2>&1 || true
@@ -66,7 +69,7 @@ standin_age() { [ ! -e "$cache/standin.log" ] || echo $((($(date +%s) - $(stat -
 probe_scan() {
   stack_up || true
   # What is looked at is the stack, not what the tests put beside it.
-  docker rm --force "$client" >/dev/null 2>&1
+  clients_down
   local line planted scanner scanners=() age
   while IFS= read -r line; do
     if [ "$line" = 'not ok scan-packages' ]; then

@@ -18,11 +18,12 @@ no_settings() { echo 'services: {}' >"$work/settings.yaml"; }
 stack_down() {
   outside_down
   [ -e "$work/stack.up" ] || return 0
-  # shellcheck disable=SC2046 # names without spaces
-  docker rm --force $(docker ps --all --quiet --filter "name=^$client") >/dev/null 2>&1
+  clients_down
   compose --profile attempt down --volumes --timeout 5 >/dev/null 2>&1
   rm -f "$work/stack.up"
 }
+# shellcheck disable=SC2046 # names without spaces
+clients_down() { docker rm --force $(docker ps --all --quiet --filter "name=^$client") >/dev/null 2>&1; }
 
 # Starts the stack and a client beside nginx, once for all sections that want it.
 stack_up() {
