@@ -194,6 +194,7 @@ docker_bench() {
   grep --quiet '\[PASS\]' "$work/bench.out" || { cat "$work/bench.out"; return 1; }
   findings=$(grep --extended-regexp '^\[WARN\] [0-9.]+ ' "$work/bench.out" | grep --extended-regexp --invert-match "^\[WARN\] ($accepted) " || true)
   findings+=$(grep --fixed-strings 'No Healthcheck found' "$work/bench.out" | grep --fixed-strings "$image" || true)
+  findings+=$(grep --fixed-strings 'Port in use:' "$work/bench.out" | grep --invert-match --extended-regexp -- '-nginx-[0-9]+$' || true)
   [ -z "$findings" ] || { echo "$findings"; return 1; }
 }
 
