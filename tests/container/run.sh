@@ -9,6 +9,9 @@
 # It wants docker, or root on Debian to install and start it; see engine.sh for where the base images come from. A machine that
 # cannot run containers is told so, and the tests are counted as skipped; with CONTAINERS_REQUIRED=1 that is a failure. Nothing
 # runs on when this has ended.
+#
+# The first run on a machine compiles the image twice, with and without BuildKit, and the scanners: about an hour, measured on two cores that
+# others used as well. What it has made stays in the user's cache.
 # shellcheck disable=SC2034,SC2154 # the parts below use and set these
 set -euo pipefail
 
