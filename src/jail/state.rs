@@ -179,12 +179,14 @@ impl State {
         for index in 0..self.rules.len() {
             self.failures.forget(key, index);
         }
+        // Here first: the others' answer would lift it untold.
+        let lifted = self.bans.lift(key);
         // It may be another instance that has made the ban.
         #[cfg(feature = "redis")]
         if let Some(outbox) = &self.shared {
             outbox.push(key, Change::Lift);
         }
-        let record = self.bans.lift(key)?;
+        let record = lifted?;
         if self.clock.now() < record.end {
             self.tallies.note_lifted();
             self.tell_over(&record, "lifted by hand");
