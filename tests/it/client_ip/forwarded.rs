@@ -166,3 +166,34 @@ fn hops_are_counted_in_elements() {
         "unknown malformed",
     );
 }
+
+/// A usual line, which has a way of its own, ends where unusual ones do.
+#[test]
+fn what_is_looked_at_is_bounded_in_usual_lines_too() {
+    let line = ["for=203.0.113.7"];
+    let bytes = |number| proxies("10.0.0.0/8").with_max_bytes(number);
+    check_with("15", bytes(15), &line, "203.0.113.7");
+    check_with("14", bytes(14), &line, "unknown too_large");
+    let entries = |number| proxies("10.0.0.0/8").with_max_entries(number);
+    check_with("1", entries(1), &line, "203.0.113.7");
+    check_with("0", entries(0), &line, "unknown too_many_hops");
+}
+
+#[test]
+fn the_peer_is_asked_first() {
+    let source = ClientIpSource::Forwarded(proxies("10.0.0.0/8"));
+    for line in [
+        "for=192.0.2.60",
+        "for=\"[2001:db8::60]\"",
+        "for=192.0.2.60, for=10.0.0.2",
+    ] {
+        for from in ["203.0.113.9", "2001:db8::9"] {
+            let client = resolve(
+                &source,
+                peer(from),
+                headers(&[("forwarded", line.as_bytes())]),
+            );
+            assert_eq!(outcome(client), from, "{line}");
+        }
+    }
+}

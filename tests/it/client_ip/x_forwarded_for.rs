@@ -446,3 +446,16 @@ fn trusting_everyone_takes_a_dangerous_word() {
     assert!(everyone.trusts(peer("203.0.113.7").unwrap()), "A61");
     assert!(!everyone.trusts(peer("unix").unwrap()), "A61");
 }
+
+/// Usual lines, which have a way of their own, end where unusual ones do.
+#[test]
+fn what_is_looked_at_is_bounded_in_usual_lines_too() {
+    let line: &[&[u8]] = &[b"203.0.113.7, 10.0.0.2"];
+    let bytes = |number| proxies("10.0.0.0/8").with_max_bytes(number);
+    check_with("21", bytes(21), "10.0.0.1", line, "203.0.113.7");
+    check_with("20", bytes(20), "10.0.0.1", line, "unknown too_large");
+    let entries = |number| proxies("10.0.0.0/8").with_max_entries(number);
+    check_with("2", entries(2), "10.0.0.1", line, "203.0.113.7");
+    check_with("1", entries(1), "10.0.0.1", line, "unknown too_many_hops");
+    check_with("0", entries(0), "10.0.0.1", line, "unknown too_many_hops");
+}

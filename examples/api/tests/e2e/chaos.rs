@@ -4,8 +4,11 @@
 //! The table in `README.md` names these tests.
 
 use std::{
+    collections::BTreeSet,
     fs,
+    net::SocketAddr,
     path::{Path, PathBuf},
+    process::Stdio,
     time::{Duration, Instant},
 };
 
@@ -14,11 +17,11 @@ use hyper::{Request, body::Bytes};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpSocket, TcpStream},
-    process::Command,
+    process::{Child, Command},
     time::{sleep, timeout},
 };
 
-use crate::support::{self, Api};
+use crate::support::{self, Api, free_address};
 
 /// No step takes longer; it only ends a test that would hang.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -542,10 +545,100 @@ async fn a_wall_clock_that_jumps_lets_nobody_in_and_keeps_nobody_out() {
     }
     // The clock did jump.
     let log = is_well(api).await;
-    let years: std::collections::BTreeSet<_> = log
+    let years: BTreeSet<_> = log
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
         .filter_map(|line| Some(line["@timestamp"].as_str()?.get(..4)?.to_owned()))
         .collect();
     assert_eq!(years.len(), 3, "{years:?}");
+}
+
+/// A Redis that keeps nothing on disk and is killed when the test ends.
+async fn redis(addr: SocketAddr) -> Child {
+    let child = Command::new("redis-server")
+        .args(["--bind", "127.0.0.1", "--port", &addr.port().to_string()])
+        .args(["--save", "", "--appendonly", "no"])
+        .args(["--user", "palisade", "on", ">of-the-store"])
+        .args(["~*", "&*", "+@all"])
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("redis-server, of Debian's package of that name");
+    let up = async {
+        while TcpStream::connect(addr).await.is_err() {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, up).await.expect("the store answers");
+    child
+}
+
+#[tokio::test]
+async fn a_killed_store_leads_to_what_was_chosen_and_to_nothing_else() {
+    let addr = free_address().await;
+    let mut store = redis(addr).await;
+    let url = format!("redis://{addr}");
+    let settings = |on_failure| {
+        let own = [
+            ("API__RATE_LIMIT__QUOTAS", r#"["6/hour"]"#),
+            ("API__REDIS__URL", &*url),
+            ("API__REDIS__USERNAME", "palisade"),
+            // A busy machine keeps it.
+            ("API__REDIS__DEADLINE", "5s"),
+            ("API__REDIS__EXPECTED_INSTANCES", "2"),
+            ("API__REDIS__ON_FAILURE", on_failure),
+            ("REDIS_HASH_KEY", "0123456789abcdef0123456789abcdef"),
+            ("REDIS_PASSWORD", "of-the-store"),
+        ];
+        [&PROXIED[..], &own].concat()
+    };
+    let fallback = Api::start(&settings("fallback")).await;
+    let deny = Api::start(&settings("deny")).await;
+    let ask = async |api: &Api, client: &str, expected: &[u16]| {
+        for status in expected {
+            assert_eq!(
+                status_for(api, client, "/whoami").await,
+                *status,
+                "{client}"
+            );
+        }
+    };
+    ask(&fallback, "198.51.100.1", &[200; 3]).await;
+    ask(&deny, "198.51.100.1", &[200, 200, 200, 429]).await;
+    ask(&fallback, "198.51.100.1", &[429]).await;
+
+    // It is killed while clients come, each of them once.
+    let come = async |api: &Api| {
+        let mut seen = BTreeSet::new();
+        for number in 0..200 {
+            seen.insert(status_for(api, &format!("203.0.113.{number}"), "/whoami").await);
+        }
+        seen
+    };
+    let kill = async {
+        status_for(&deny, "198.51.100.2", "/whoami").await;
+        store.start_kill().unwrap();
+        store.wait().await.unwrap();
+    };
+    let (by_fallback, by_deny, ()) = tokio::join!(come(&fallback), come(&deny), kill);
+    assert_eq!(by_fallback, BTreeSet::from([200]));
+    assert!(
+        by_deny.is_subset(&BTreeSet::from([200, 503])),
+        "{by_deny:?}"
+    );
+    for api in [&fallback, &deny] {
+        let line = api.line_with("limiter_store_failed").await;
+        assert_eq!(line["log"]["logger"], "palisade::security");
+    }
+    ask(&fallback, "198.51.100.3", &[200, 200, 200, 429]).await;
+    ask(&deny, "198.51.100.3", &[503, 503]).await;
+
+    let _store = redis(addr).await;
+    for api in [&fallback, &deny] {
+        api.line_with("limiter_store_recovered").await;
+    }
+    ask(&deny, "198.51.100.4", &[200; 3]).await;
+    ask(&fallback, "198.51.100.4", &[200, 200, 200, 429]).await;
+    is_well(fallback).await;
+    is_well(deny).await;
 }

@@ -17,11 +17,11 @@ use rustls::pki_types::CertificateDer;
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
-    net::{TcpListener, TcpSocket, TcpStream},
+    net::{TcpSocket, TcpStream},
     process::{Child, Command},
 };
 
-use crate::support::{Api, send, tls};
+use crate::support::{Api, free_address, send, tls};
 
 const HOST: &str = "api.example.com";
 const HSTS: &str = "max-age=31536000";
@@ -109,11 +109,6 @@ impl Site {
             other => panic!("nobody listens there: {other:?}"),
         }
     }
-}
-
-async fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    listener.local_addr().unwrap()
 }
 
 async fn connect(address: SocketAddr) -> TcpStream {

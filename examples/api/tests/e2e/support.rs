@@ -17,7 +17,7 @@ use hyper_util::{
 use rustls::{ClientConfig, RootCertStore, pki_types::CertificateDer};
 use tokio::{
     io::{AsyncBufRead, AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, BufReader},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     process::{Child, ChildStderr, ChildStdout, Command},
     sync::Mutex,
     time::timeout,
@@ -69,6 +69,12 @@ pub(crate) fn command() -> Command {
     }
     command.kill_on_drop(true);
     command
+}
+
+/// An address on loopback where nobody listens yet.
+pub(crate) async fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listener.local_addr().unwrap()
 }
 
 /// Runs the example to its end.
