@@ -197,3 +197,8 @@ fn the_peer_is_asked_first() {
         }
     }
 }
+
+#[test]
+fn a_usual_line_of_a_proxy_alone_names_no_client() {
+    check("proxy", &["for=10.0.0.9"], "all trusted 10.0.0.9 (header)");
+}

@@ -112,3 +112,15 @@ fn only_the_named_header_and_only_from_a_trusted_peer() {
         "9.9.9.9",
     );
 }
+
+#[test]
+fn a_value_is_read_up_to_its_bound() {
+    let name = http::HeaderName::from_static("x-real-ip");
+    for (bytes, expected) in [(11, "203.0.113.7"), (10, "unknown too_large")] {
+        let trusted = proxies("10.0.0.0/8").with_max_bytes(bytes);
+        let source = ClientIpSource::Header(name.clone(), trusted);
+        let lines = headers(&[("x-real-ip", b"203.0.113.7")]);
+        let client = resolve(&source, peer("10.0.0.1"), lines);
+        assert_eq!(outcome(client), expected);
+    }
+}
