@@ -139,19 +139,21 @@ async fn send(node: &Node, mut batch: Vec<Call>) -> Vec<Call> {
     };
     let (mut answers, mut commands) = (answers.into_iter(), pipeline.cmd_iter());
     for mut call in batch {
-        let command = call.own_of(&mut commands);
+        // There is one for each.
+        let Some(command) = call.own_of(&mut commands) else {
+            call.answer(Err(Cause::Reply));
+            continue;
+        };
         match read(node, call.own_of(&mut answers)) {
             // Nothing has run: these calls, and no others, may be sent again.
             Answer::Elsewhere(redirected) => {
-                call.command = command.cloned().unwrap_or_default();
+                call.command = command.clone();
                 call.redirected = Some(redirected);
                 elsewhere.push(call);
             }
             Answer::Known(result) => call.answer(result),
             Answer::NoScript => {
-                call.command = command
-                    .map(|it| call.script.with_text(it))
-                    .unwrap_or_default();
+                call.command = call.script.with_text(command);
                 unknown.push(call);
             }
         }
@@ -164,10 +166,13 @@ async fn send(node: &Node, mut batch: Vec<Call>) -> Vec<Call> {
         Ok(answers) => {
             let (mut answers, mut commands) = (answers.into_iter(), pipeline.cmd_iter());
             for mut call in unknown {
-                let command = call.own_of(&mut commands);
+                let Some(command) = call.own_of(&mut commands) else {
+                    call.answer(Err(Cause::Reply));
+                    continue;
+                };
                 match read(node, call.own_of(&mut answers)) {
                     Answer::Elsewhere(redirected) => {
-                        call.command = command.cloned().unwrap_or_default();
+                        call.command = command.clone();
                         call.redirected = Some(redirected);
                         elsewhere.push(call);
                     }
