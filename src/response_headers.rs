@@ -77,7 +77,7 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::policy::fields::insert_if_absent;
+use crate::policy::fields::{has_lists, insert_beside_lists, insert_beside_singles};
 
 /// Which header fields are put on responses, and which are taken off.
 #[derive(Clone, Debug)]
@@ -221,6 +221,12 @@ impl ResponseHeaders {
         }
         // One growth of the map instead of several; where it cannot grow, neither field nor response is lost.
         let _ = headers.try_reserve(self.fields.len());
+        // Asked once: no field of these makes a list.
+        let insert_if_absent = if has_lists(headers) {
+            insert_beside_lists
+        } else {
+            insert_beside_singles
+        };
         for field in &self.fields {
             match field.precedence {
                 Precedence::Application => {

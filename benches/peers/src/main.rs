@@ -21,9 +21,10 @@ fn main() {
     let _guard = runtime.enter();
     match env::args().nth(1).as_deref() {
         None => {
+            // First, before others leave memory behind that it would be given.
+            store::run();
             services();
             threads();
-            store::run();
         }
         Some("services") => services(),
         Some("store") => store::run(),
