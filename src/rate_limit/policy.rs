@@ -117,7 +117,7 @@ impl RateLimit {
             #[cfg(feature = "redis")]
             shared: None,
             which: Which::new(&settings),
-            problems: Problems::new(limiter.quotas(), &settings),
+            problems: Problems::new(&limiter.quotas(), &settings),
             settings,
             limiter,
             jitter: RandomState::new(),
@@ -132,7 +132,7 @@ impl RateLimit {
         Self(Arc::new(Limit {
             limiter: shared.local().clone(),
             which: Which::new(&settings),
-            problems: Problems::new(shared.quotas(), &settings),
+            problems: Problems::new(&shared.quotas(), &settings),
             shared: Some(shared),
             settings,
             jitter: RandomState::new(),
@@ -247,8 +247,9 @@ impl Policy for RateLimit {
         let cost = limit.cost(request);
         let now = limit.limiter.nanos(request.now());
 
-        let take =
-            |found: Found<'_>| limit.take(key, tier.as_ref(), &found, now, || request.system_now());
+        // Before the table is locked, for the clock is anybody's.
+        let since_1970 = limit.since_1970(|| request.system_now());
+        let take = |found: Found<'_>| limit.take(key, tier.as_ref(), &found, now, since_1970);
         let table = limit.limiter.table();
         let taken = table.charge(key, Cost::Exactly(cost), now, tier.as_ref(), take);
         match taken {
@@ -368,7 +369,7 @@ impl Limit {
         tier: Option<&QuotaSet>,
         found: &Found<'_>,
         now: u64,
-        system_now: impl FnOnce() -> SystemTime,
+        since_1970: u64,
     ) -> Taken {
         let reserves = self.settings.reserves();
         if found.charged
@@ -383,7 +384,7 @@ impl Limit {
             return match tightest {
                 Some(tightest) => {
                     let seconds = reset_seconds(&tightest);
-                    let told = self.told(key, &tightest, seconds, system_now);
+                    let told = self.told(key, &tightest, seconds, since_1970);
                     Taken::Fields(told.fields(found.quotas))
                 }
                 None => Taken::Nothing,
@@ -459,7 +460,7 @@ impl Limit {
         for standing in verdict.refusing() {
             rejection = rejection.with_violated_policy(Arc::clone(&standing.metered.name));
         }
-        if let Some(document) = self.problems.document(&rejection, verdict, retry) {
+        if let Some(document) = self.problems.document(&rejection, retry) {
             rejection = rejection.with_document(Arc::clone(document));
         }
         if let Some(notice) = self.full(verdict) {
@@ -516,24 +517,24 @@ impl Limit {
             Retry::After(wait) => fields::seconds_of(wait),
             Retry::Never | Retry::Now => reset_seconds(&tightest),
         };
-        self.told(counted.key, &tightest, seconds, system_now)
+        let since_1970 = self.since_1970(system_now);
+        self.told(counted.key, &tightest, seconds, since_1970)
             .fields(&verdict.quotas)
     }
 
+    /// Returns what the reset is counted from, in seconds: zero where that is now.
     #[inline]
-    fn told(
-        &self,
-        key: KeyHash,
-        tightest: &Tightest<'_>,
-        seconds: u64,
-        system_now: impl FnOnce() -> SystemTime,
-    ) -> Told {
-        let which = self.which;
-        let since_1970 = if which.has_epoch() {
+    fn since_1970(&self, system_now: impl FnOnce() -> SystemTime) -> u64 {
+        if self.which.has_epoch() {
             epoch_seconds(system_now())
         } else {
             0
-        };
+        }
+    }
+
+    #[inline]
+    fn told(&self, key: KeyHash, tightest: &Tightest<'_>, seconds: u64, since_1970: u64) -> Told {
+        let which = self.which;
         Told {
             which,
             tightest: tightest.position,
@@ -584,42 +585,29 @@ fn name(verdict: &Verdict) -> Arc<str> {
     }
 }
 
-/// Problem documents that are held ready: those of one violated quota, which is what nearly all refusals are.
-struct Problems {
-    quotas: QuotaSet,
-    /// By the positions of the quotas.
-    documents: Box<[Arc<str>]>,
-}
+/// Problem documents that are held ready, by the names of the quotas: those of one violated quota, which is what nearly all refusals are.
+struct Problems(Box<[(Arc<str>, Arc<str>)]>);
 
 impl Problems {
-    fn new(quotas: QuotaSet, settings: &Settings) -> Self {
+    fn new(quotas: &QuotaSet, settings: &Settings) -> Self {
         let write = |metered: &Metered| {
             let rejection = exceeded(settings.status, Retry::Now)
                 .with_violated_policy(Arc::clone(&metered.name));
-            problem(&rejection).into()
+            (Arc::clone(&metered.name), problem(&rejection).into())
         };
-        Self {
-            documents: quotas.metered().iter().map(write).collect(),
-            quotas,
-        }
+        Self(quotas.metered().iter().map(write).collect())
     }
 
-    /// Returns the document of a rejection, where there is one: not where it is one of several quotas, of others than these, or for ever.
-    fn document(
-        &self,
-        rejection: &Rejection,
-        verdict: &Verdict,
-        retry: Retry,
-    ) -> Option<&Arc<str>> {
+    /// Returns the document of a rejection, where there is one: not where it is one of several quotas, of a name that came later, or for ever.
+    fn document(&self, rejection: &Rejection, retry: Retry) -> Option<&Arc<str>> {
         let [violated] = rejection.violated_policies() else {
             return None;
         };
-        if retry == Retry::Never || !verdict.quotas.is(&self.quotas) {
+        if retry == Retry::Never {
             return None;
         }
-        let mut names = self.quotas.metered().iter().map(|it| &it.name);
-        let position = names.position(|it| Arc::ptr_eq(it, violated))?;
-        self.documents.get(position)
+        let (_, document) = self.0.iter().find(|(name, _)| name == violated)?;
+        Some(document)
     }
 }
 
