@@ -242,44 +242,60 @@ fn main() {
         alone.as_secs_f64() / remembered.as_secs_f64()
     );
 
-    for round in 1..=ROUNDS {
-        let running = Arc::new(AtomicBool::new(true));
-        let pinging = {
-            let (running, socket) = (Arc::clone(&running), server.socket.clone());
-            thread::spawn(move || pings(&socket, &running))
-        };
-        let tasks: Vec<_> = (0..8_u64)
-            .map(|caller| {
-                let (many, running) = (many.clone(), Arc::clone(&running));
-                runtime.spawn(async move {
-                    let mut times = Vec::new();
-                    let mut key = caller;
-                    while running.load(Ordering::Relaxed) {
-                        key = (key + 7919) % KEYS;
-                        let start = Instant::now();
-                        assert!(many.check(&key, 1).await.unwrap().is_admitted());
-                        times.push(start.elapsed());
-                        tokio::time::sleep(Duration::from_millis(1)).await;
-                    }
-                    times
-                })
-            })
-            .collect();
-        thread::sleep(LASTS);
-        running.store(false, Ordering::Relaxed);
-        let mut decisions = Vec::new();
-        for task in tasks {
-            decisions.extend(runtime.block_on(task).unwrap());
+    for (callers, pause) in [(8, Some(Duration::from_millis(1))), (CALLERS, None)] {
+        for round in 1..=ROUNDS {
+            percentiles(&runtime, &many, &server.socket, callers, pause, round);
         }
-        let pings = pinging.join().unwrap();
-        let (count, ours, theirs) = (
-            decisions.len(),
-            percentile(decisions, 99),
-            percentile(pings, 99),
-        );
-        println!(
-            "99th percentile, round {round}, 8 callers, {count} decisions: {ours:?}, PING beside them {theirs:?}: {:.2}x",
-            ours.as_secs_f64() / theirs.as_secs_f64()
-        );
     }
+}
+
+/// Prints the 99th percentile of the decisions of so many callers, each of whom pauses between two, and that of PING beside them.
+fn percentiles(
+    runtime: &Runtime,
+    limiter: &SharedRateLimiter,
+    socket: &Path,
+    callers: usize,
+    pause: Option<Duration>,
+    round: usize,
+) {
+    let running = Arc::new(AtomicBool::new(true));
+    let pinging = {
+        let (running, socket) = (Arc::clone(&running), socket.to_owned());
+        thread::spawn(move || pings(&socket, &running))
+    };
+    let tasks: Vec<_> = (0..callers as u64)
+        .map(|caller| {
+            let (limiter, running) = (limiter.clone(), Arc::clone(&running));
+            runtime.spawn(async move {
+                let mut times = Vec::new();
+                let mut key = caller;
+                while running.load(Ordering::Relaxed) {
+                    key = (key + 7919) % KEYS;
+                    let start = Instant::now();
+                    assert!(limiter.check(&key, 1).await.unwrap().is_admitted());
+                    times.push(start.elapsed());
+                    if let Some(pause) = pause {
+                        tokio::time::sleep(pause).await;
+                    }
+                }
+                times
+            })
+        })
+        .collect();
+    thread::sleep(LASTS);
+    running.store(false, Ordering::Relaxed);
+    let mut decisions = Vec::new();
+    for task in tasks {
+        decisions.extend(runtime.block_on(task).unwrap());
+    }
+    let pings = pinging.join().unwrap();
+    let (count, ours, theirs) = (
+        decisions.len(),
+        percentile(decisions, 99),
+        percentile(pings, 99),
+    );
+    println!(
+        "99th percentile, round {round}, {callers} callers, {count} decisions: {ours:?}, PING beside them {theirs:?}: {:.2}x",
+        ours.as_secs_f64() / theirs.as_secs_f64()
+    );
 }

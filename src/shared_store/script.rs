@@ -17,8 +17,9 @@ impl Script {
 
     /// Returns the call, to which the keys and then the arguments are to be added.
     pub(crate) fn call(&self, keys: usize) -> Cmd {
-        let mut call = cmd("EVALSHA");
-        call.arg(&self.digest).arg(keys);
+        // The call, the digest, and what a limit has for all keys and for each, so that it need not grow.
+        let mut call = Cmd::with_capacity(5 + 5 * keys, 80 + 128 * keys);
+        call.arg("EVALSHA").arg(&self.digest).arg(keys);
         call
     }
 

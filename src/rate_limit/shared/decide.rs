@@ -1,6 +1,6 @@
 //! What is asked of the store, and what it answers.
 
-use std::sync::Arc;
+use std::{fmt::Write as _, sync::Arc};
 
 use redis::{Cmd, Value};
 
@@ -67,16 +67,21 @@ impl KeyNames {
         }
     }
 
-    /// Returns the name of the key of the quota at a position.
-    fn name(&self, key: WideKey, position: usize) -> String {
+    /// Begins the call of a script for so many keys of a client.
+    fn begin(&self, script: &Script, key: WideKey, keys: usize) -> Cmd {
         let Self { prefix, limit } = self;
+        let mut name = String::with_capacity(prefix.len() + limit.len() + NAME);
         // The braces hold the hash alone: all quotas of a client are on one node of a cluster, and no client can choose on which.
-        format!("{prefix}:{{{:032x}}}:{limit}:{position}", key.0)
-    }
-
-    /// Returns the names of all keys that a client may have.
-    fn names(&self, key: WideKey, count: usize) -> impl Iterator<Item = String> + '_ {
-        (0..count).map(move |position| self.name(key, position))
+        // What is written to a string is always written.
+        let _ = write!(name, "{prefix}:{{{:032x}}}:{limit}:", key.0);
+        let stem = name.len();
+        let mut call = script.call(keys);
+        for position in 0..keys {
+            name.truncate(stem);
+            let _ = write!(name, "{position}");
+            call.arg(&name);
+        }
+        call
     }
 
     /// Returns the call that asks this of the store.
@@ -90,10 +95,7 @@ impl KeyNames {
         charged_until: &Arrivals,
     ) -> Cmd {
         let metered = quotas.metered();
-        let mut call = script.call(metered.len());
-        for name in self.names(key, metered.len()) {
-            call.arg(name);
-        }
+        let mut call = self.begin(script, key, metered.len());
         call.arg(operation.as_str()).arg(units);
         for (metered, until) in metered.iter().zip(charged_until.0) {
             let meter = &metered.meter;
@@ -107,11 +109,7 @@ impl KeyNames {
 
     /// Returns the call that forgets all quotas of a client.
     pub(crate) fn forget(&self, script: &Script, key: WideKey) -> Cmd {
-        let mut call = script.call(MAX_QUOTAS);
-        for name in self.names(key, MAX_QUOTAS) {
-            call.arg(name);
-        }
-        call
+        self.begin(script, key, MAX_QUOTAS)
     }
 }
 
@@ -159,6 +157,8 @@ fn nanos(micros: u64) -> Result<u64, Cause> {
 }
 
 const MICROSECOND: u64 = 1000;
+/// Room for what a name has beside the prefix and the limit: the hash, the position, and what stands between.
+const NAME: usize = 40;
 /// The script that decides.
 pub(crate) const DECIDE: &str = include_str!("gcra.lua");
 /// The script that forgets.
