@@ -42,5 +42,6 @@ limiters=(palisade 'palisade fields' tower_governor 'tower_governor headers' axu
 rows tower "${limiters[@]}"
 rows content-type "${limiters[@]}"
 rows axum 'no-op layer' "${limiters[@]}"
-rows proxy 'tower_governor smart' 'palisade stack a' 'palisade stack b' 'typical stack' \
+rows proxy 'tower_governor smart' 'palisade stack a' 'palisade stack b' 'palisade stack b, metrics' \
+    'typical stack' 'typical stack, metrics' \
     'tower-http one field' 'palisade https hsts' 'by hand preset' 'palisade preset'

@@ -52,6 +52,14 @@ fn services() {
         false,
         1_000_000,
     );
+    compare("refused, 10k keys", Around::Tower, &LIMITERS, true, 10_000);
+    compare(
+        "refused, 1M keys",
+        Around::Tower,
+        &LIMITERS,
+        true,
+        1_000_000,
+    );
     compare("fields", Around::Proxy, &FIELDS, false, 1);
     compare(
         "stacks, admitted, one key",
@@ -76,7 +84,12 @@ fn compare(title: &str, around: Around, names: &[&str], refusing: bool, keys: u3
         .iter()
         .map(|name| make(name, around, refusing, keys))
         .collect();
-    let requests = if keys == 1 { 20_000 } else { 200_000 };
+    // Some peers take long to refuse.
+    let requests = if keys == 1 || refusing {
+        20_000
+    } else {
+        200_000
+    };
     for call in &mut calls {
         for key in 0..keys {
             black_box(call(client(key)));

@@ -99,12 +99,14 @@ pub const LIMITERS: [&str; 7] = [
 ];
 
 /// The stacks: their clients are told by `X-Forwarded-For`.
-pub const STACKS: [&str; 5] = [
+pub const STACKS: [&str; 7] = [
     "bare",
     "tower_governor smart",
     "palisade stack a",
     "palisade stack b",
+    "palisade stack b, metrics",
     "typical stack",
+    "typical stack, metrics",
 ];
 
 /// What is put on responses and into the check of HTTPS, with what it is compared to.
@@ -130,6 +132,9 @@ pub fn make_shared(
     keys: u32,
     services: usize,
 ) -> Vec<Call> {
+    if let Some(name) = name.strip_suffix(", metrics") {
+        return recorded(|| make_shared(name, around, refusing, keys, services));
+    }
     let around = Several { around, services };
     match name {
         "bare" => around.call(&tower::layer::util::Identity::new()),
@@ -181,6 +186,18 @@ pub fn make_shared(
         }
         other => panic!("there is no `{other}`"),
     }
+}
+
+/// Makes services whose counters are those of a Prometheus recorder, with which they are called, too.
+fn recorded(make: impl FnOnce() -> Vec<Call>) -> Vec<Call> {
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    let recorder = std::sync::Arc::new(recorder);
+    let calls = metrics::with_local_recorder(&*recorder, make);
+    let recorded = |mut call: Call| -> Call {
+        let recorder = recorder.clone();
+        Box::new(move |client| metrics::with_local_recorder(&*recorder, || call(client)))
+    };
+    calls.into_iter().map(recorded).collect()
 }
 
 fn quota(refusing: bool) -> Quota {
