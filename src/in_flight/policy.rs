@@ -80,9 +80,10 @@ impl InFlight {
         self
     }
 
-    /// Sets how many keys may have requests in flight; those of further keys are refused with 503. The default is 100,000.
+    /// Sets how many keys may have requests in flight; those of further keys are refused with 503. The default is 100,000; zero
+    /// means one.
     pub fn with_max_keys(mut self, max_keys: usize) -> Self {
-        self.max_keys = max_keys;
+        self.max_keys = max_keys.max(1);
         self
     }
 

@@ -127,3 +127,12 @@ async fn no_more_keys_than_there_is_room_for() {
     drop(first);
     assert_eq!(call(&layer, request(B, "")).await.status(), 200);
 }
+
+#[tokio::test]
+async fn room_for_no_key_is_room_for_one() {
+    let layer = InFlightLayer::from(InFlight::new(1).with_max_keys(0));
+    let first = call(&layer, request(A, "")).await;
+    assert_eq!(first.status(), 200);
+    let refused = call(&layer, request(B, "")).await;
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+}
