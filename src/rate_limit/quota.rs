@@ -186,7 +186,7 @@ impl Quota {
             MINUTE => "minute",
             HOUR => "hour",
             DAY => "day",
-            _ => return Cow::Owned(format!("{}-per-{:?}", self.limit, self.period())),
+            _ => return Cow::Owned(format!("{}-per-{}", self.limit, ascii(self.period()))),
         };
         Cow::Owned(format!("{}-per-{unit}", self.limit))
     }
@@ -285,7 +285,7 @@ impl fmt::Display for Quota {
             DAY => f.write_str("day")?,
             period if period % SECOND == 0 => write!(f, "{}s", period / SECOND)?,
             // Not a form that is parsed: text has no periods below a second.
-            _ => write!(f, "{:?}", self.period())?,
+            _ => f.write_str(&ascii(self.period()))?,
         }
         if self.capacity != self.limit {
             write!(f, " burst {}", self.capacity)?;
@@ -349,6 +349,11 @@ const fn refills_in_time(period: u64, limit: u32, burst: u32) -> bool {
         Some(nanos) => nanos <= MAX_REFILL,
         None => false,
     }
+}
+
+/// Writes a period in ASCII, which header fields are made of: microseconds are `us`.
+fn ascii(period: Duration) -> String {
+    format!("{period:?}").replace('\u{b5}', "u")
 }
 
 const fn is_name(mut name: &[u8]) -> bool {
@@ -425,6 +430,18 @@ mod tests {
         assert_eq!(Quota::per_day(1).name(), "1-per-day");
         let quota = Quota::new(7, Duration::from_secs(90)).unwrap();
         assert_eq!(quota.name(), "7-per-90s");
+        // They stand in header fields, where all is ASCII.
+        for (nanos, expected) in [
+            (10_000, "5-per-10us"),
+            (1_500, "5-per-1.5us"),
+            (100, "5-per-100ns"),
+            (2_500_000, "5-per-2.5ms"),
+        ] {
+            let quota = Quota::new(5, Duration::from_nanos(nanos)).unwrap();
+            assert_eq!(quota.name(), expected);
+            assert!(is_name(quota.name().as_bytes()));
+            assert!(quota.to_string().is_ascii());
+        }
         assert_eq!(quota.with_name("own").name(), "own");
     }
 }
