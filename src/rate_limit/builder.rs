@@ -149,12 +149,15 @@ impl RateLimitBuilder {
 
     /// Counts failures alone, as failed logins: responses below 400 are taken back. A client that goes away early stays charged.
     ///
-    /// Refusals of this crate further in count with the status that was decided on, whatever a responder made of it for a gRPC request.
+    /// Refusals of this crate further in count with the status that was decided on, whatever a responder made of it for a gRPC request. A gRPC call
+    /// whose response says so in its head has failed, too, as unary calls and refused ones do. A stream that fails later, in its trailers, has succeeded:
+    /// it is settled by its head.
     pub fn count_failures_only(self) -> Self {
         self.uncount_if(succeeded)
     }
 
-    /// Counts successes alone: responses of 400 and above, errors, and requests whose clients have gone away are taken back.
+    /// Counts successes alone: responses of 400 and above, gRPC calls that have [failed](Self::count_failures_only), errors, and requests whose
+    /// clients have gone away are taken back.
     pub fn count_successes_only(self) -> Self {
         self.uncount_if(|outcome| !succeeded(outcome))
     }
@@ -355,11 +358,18 @@ impl fmt::Debug for RateLimitBuilder {
 }
 
 fn succeeded(outcome: &Outcome<'_>) -> bool {
-    // A refusal of a gRPC request has status 200, and the client chooses whether its request looks like one.
-    let decided = match outcome {
-        Outcome::Answered(head) => head.extensions.get::<Refusal>().copied(),
-        _ => None,
+    let Outcome::Answered(head) = outcome else {
+        return outcome.status().is_some_and(is_success);
     };
-    let status = decided.map(Refusal::status).or_else(|| outcome.status());
-    status.is_some_and(|status| status.as_u16() < 400)
+    // A refusal of a gRPC request has status 200, and the client chooses whether its request looks like one.
+    if let Some(refusal) = head.extensions.get::<Refusal>() {
+        return is_success(refusal.status());
+    }
+    // What a gRPC call has come to stands in the trailers, or in the head where there is nothing else.
+    let grpc = head.headers.get("grpc-status");
+    is_success(head.status) && grpc.is_none_or(|it| it.as_bytes() == b"0")
+}
+
+fn is_success(status: StatusCode) -> bool {
+    status.as_u16() < 400
 }

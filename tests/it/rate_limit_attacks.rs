@@ -109,6 +109,38 @@ async fn failures_in_the_disguise_of_grpc_are_counted_as_failures() {
 }
 
 #[tokio::test]
+async fn failed_grpc_calls_are_counted_as_failures() {
+    // The handler's own refusal: status 200, and all that there is to say in the head. A stream that fails later has told nothing yet.
+    for (grpc_status, failed) in [
+        (Some("16"), true),
+        (Some("0"), false),
+        (Some(""), true),
+        (None, false),
+    ] {
+        let handler = service_fn(move |_: Request<()>| async move {
+            let mut response = Response::new(String::new());
+            if let Some(status) = grpc_status {
+                let headers = response.headers_mut();
+                headers.insert("grpc-status", status.parse().unwrap());
+            }
+            Ok::<_, Infallible>(response)
+        });
+        let failures = bench(Quota::per_hour(5), RateLimitBuilder::count_failures_only);
+        let successes = bench(Quota::per_hour(5), RateLimitBuilder::count_successes_only);
+        for (bench, counted) in [(failures, failed), (successes, !failed)] {
+            let service = EnforceLayer::new(bench.limit.clone())
+                .with_clock(bench.clock.clone())
+                .layer(handler);
+            assert_eq!(
+                service.oneshot(request("POST")).await.unwrap().status(),
+                200
+            );
+            assert_eq!(bench.remaining(), if counted { 4 } else { 5 });
+        }
+    }
+}
+
+#[tokio::test]
 async fn invented_methods_do_not_have_quotas_of_their_own() {
     let bench = bench(Quota::per_hour(1), |it| {
         it.key(RateLimitKey::client_ip().and(RateLimitKey::method()))
