@@ -10,7 +10,7 @@ use crate::{
     ip_set::set::IpSet,
     policy::{head::RequestHead, receipt::Outcome},
     rate_limit::{
-        key::RateLimitKey,
+        key::{RateLimitKey, client},
         limiter::{RateLimiter, RateLimiterBuilder},
         policy::RateLimit,
         set::{Kind, QuotaSet, RateLimitError},
@@ -130,10 +130,10 @@ impl RateLimitBuilder {
         self
     }
 
-    /// Does not limit clients with these addresses. An unknown client is never exempt.
+    /// Does not limit clients with these addresses; the client is the one that [`RateLimitKey::client_ip`] counts by. An unknown client is never exempt.
     pub fn exempt_addresses(self, addresses: IpSet) -> Self {
         self.exempt(move |head| {
-            let client = head.client().and_then(|it| it.client().addr());
+            let client = client(head).addr();
             client.is_some_and(|it| addresses.contains(it))
         })
     }

@@ -373,8 +373,9 @@ fn write_option<K: Hash, H: Hasher>(key: Option<K>, hasher: &mut H) -> bool {
     }
 }
 
+/// Returns the client of a request: the peer, where no layer has resolved it.
 #[inline]
-fn client(head: &RequestHead<'_>) -> ClientIp {
+pub(crate) fn client(head: &RequestHead<'_>) -> ClientIp {
     if let Some(context) = head.client() {
         return context.client();
     }

@@ -708,3 +708,21 @@ fn settings_without_sense_are_refused() {
     check(builder().max_keys(0), "at least one");
     assert!(builder().cost(0).build().is_ok());
 }
+#[tokio::test]
+async fn addresses_are_exempt_where_the_peer_is_all_that_is_known() {
+    // The peer of `request` is 203.0.113.7, and no layer has resolved the client.
+    for (exempt, expected) in [("203.0.113.7", [200, 200]), ("203.0.113.8", [200, 429])] {
+        let limit = RateLimit::builder(Quota::per_hour(1))
+            .exempt_addresses(exempt.parse::<IpSet>().unwrap())
+            .build()
+            .unwrap();
+        let service = RateLimitLayer::from(limit).layer(service_fn(|_: Request<()>| async {
+            Ok::<_, std::convert::Infallible>(Response::new(String::new()))
+        }));
+        for expected in expected {
+            let response = service.clone().oneshot(request("/")).await.unwrap();
+            assert_eq!(response.status(), expected, "{exempt}");
+        }
+    }
+}
+
