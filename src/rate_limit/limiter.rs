@@ -117,7 +117,7 @@ impl RateLimiter {
     /// Gives `units` back to `key`, at most until its quotas are full.
     pub fn refund<K: Hash + ?Sized>(&self, key: &K, units: u32) {
         let now = self.now();
-        self.0.table.refund(self.hash(key), units, now);
+        self.0.table.refund(self.hash(key), units, now, None);
     }
 
     /// Makes all quotas of `key` full again.

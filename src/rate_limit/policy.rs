@@ -79,7 +79,7 @@ use crate::{
 ///
 /// // An operator may let the client off.
 /// if let Some(key) = limit.client_key(peer.ip()) {
-///     limit.reset(key);
+///     limit.reset(&key);
 /// }
 /// let check = limit.check(&RequestHead::new(&parts));
 /// assert!(matches!(check, Check::Ready(Decision::Admit(_))));
@@ -103,9 +103,11 @@ pub(crate) struct Limit {
 }
 
 /// What a request is counted under, for looking at and correcting what it has spent.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct RequestKey {
     here: KeyHash,
+    /// The quotas of the tier, where it has its own.
+    tier: Option<QuotaSet>,
     /// The same in a shared store.
     #[cfg(feature = "redis")]
     wide: Option<WideKey>,
@@ -158,6 +160,7 @@ impl RateLimit {
                 here,
                 #[cfg(feature = "redis")]
                 wide: self.wide_key_of(request, tier.as_ref()),
+                tier,
             }),
             Keyed::Missing | Keyed::Skipped => None,
         }
@@ -172,33 +175,37 @@ impl RateLimit {
         let here = key.hash_of_client(ClientIp::Known(client), self.0.limiter.hasher())?;
         Some(RequestKey {
             here,
+            tier: None,
             #[cfg(feature = "redis")]
             wide: self.wide_client_key(client),
         })
     }
 
     /// Returns how a key stands, and charges nothing.
-    pub fn peek(&self, key: RequestKey) -> Verdict {
-        let now = self.0.limiter.now();
-        self.0
-            .limiter
-            .charge(key.here, Cost::Exactly(0), now, None, |found| {
-                Verdict::new(&found, now)
-            })
+    pub fn peek(&self, key: &RequestKey) -> Verdict {
+        let limiter = &self.0.limiter;
+        let now = limiter.now();
+        let verdict = |found: Found<'_>| Verdict::new(&found, now);
+        limiter
+            .table()
+            .peek(key.here, 0, now, key.tier.as_ref(), verdict)
     }
 
     /// Gives units back to a key, at most until its quotas are full.
-    pub fn refund(&self, key: RequestKey, units: u32) {
+    pub fn refund(&self, key: &RequestKey, units: u32) {
         #[cfg(feature = "redis")]
-        if let (Some(shared), Some(key)) = (&self.0.shared, key.wide) {
-            return shared.refund_later(key, units);
+        if let (Some(shared), Some(wide)) = (&self.0.shared, key.wide) {
+            return shared.refund_later(wide, units, key.tier.as_ref());
         }
-        let now = self.0.limiter.now();
-        self.0.limiter.table().refund(key.here, units, now);
+        let limiter = &self.0.limiter;
+        let now = limiter.now();
+        limiter
+            .table()
+            .refund(key.here, units, now, key.tier.as_ref());
     }
 
     /// Makes all quotas of a key full again.
-    pub fn reset(&self, key: RequestKey) {
+    pub fn reset(&self, key: &RequestKey) {
         #[cfg(feature = "redis")]
         if let (Some(shared), Some(key)) = (&self.0.shared, key.wide) {
             return shared.reset_later(key);
@@ -212,9 +219,12 @@ impl RateLimit {
     ///
     /// The store is away.
     #[cfg(feature = "redis")]
-    pub async fn peek_shared(&self, key: RequestKey) -> Result<Option<Verdict>, StoreFailure> {
+    pub async fn peek_shared(&self, key: &RequestKey) -> Result<Option<Verdict>, StoreFailure> {
         match (&self.0.shared, key.wide) {
-            (Some(shared), Some(key)) => shared.peek_key(key, 0).await.map(Some),
+            (Some(shared), Some(wide)) => {
+                let verdict = shared.peek_key(wide, 0, key.tier.as_ref());
+                verdict.await.map(Some)
+            }
             _ => Ok(None),
         }
     }

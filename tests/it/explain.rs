@@ -295,7 +295,7 @@ async fn nothing_is_touched() {
             jail.counts(),
             jail.bans(),
             all.flights.keys_in_flight(),
-            all.limit.peek(key),
+            all.limit.peek(&key),
             all.limit.limiter().usage(),
         )
     };

@@ -42,7 +42,7 @@ impl Bench {
 
     fn remaining(&self) -> u32 {
         let key = self.limit.client_key(CLIENT.parse().unwrap()).unwrap();
-        self.limit.peek(key).remaining()
+        self.limit.peek(&key).remaining()
     }
 }
 

@@ -19,7 +19,7 @@ use palisade::{
     clock::ManualClock,
     enforce::EnforceLayer,
     ip_set::IpSet,
-    policy::{DryRun, PolicySet, RequestHead},
+    policy::{Check, Decision, DryRun, Policy as _, PolicySet, RequestHead},
     rate_limit::{
         Charge, MissingKey, Quota, QuotaSet, RateLimit, RateLimitBuilder, RateLimitKey,
         RateLimitLayer, StandardFields,
@@ -330,7 +330,7 @@ async fn a_handler_can_ask_how_its_client_stands() {
             .with_clock(clock)
             .layer(service_fn(move |request: Request<()>| {
                 let key = asked.key_of(&RequestHead::of(&request)).unwrap();
-                let verdict = asked.peek(key);
+                let verdict = asked.peek(&key);
                 let standing = verdict.tightest().unwrap();
                 let left = standing.remaining();
                 let used = standing.quota().capacity() - left;
@@ -342,6 +342,38 @@ async fn a_handler_can_ask_how_its_client_stands() {
         let response = service.clone().oneshot(request("/")).await.unwrap();
         assert_eq!(response.into_body(), expected);
     }
+}
+
+#[test]
+fn asking_how_a_tier_stands_gives_it_nothing_back() {
+    let clock = ManualClock::new();
+    let tier = QuotaSet::from(Quota::per_hour(10));
+    let limit = RateLimit::builder(Quota::per_minute(60))
+        .clock(clock.clone())
+        .tiers(move |_| Some(tier.clone()))
+        .build()
+        .unwrap();
+    let (parts, ()) = request::<()>("/").into_parts();
+    let head = RequestHead::with_clock(&parts, &clock);
+    let key = limit.key_of(&head).unwrap();
+    let admitted = || {
+        let check = limit.check(&head);
+        matches!(check, Check::Ready(Decision::Admit(_)))
+    };
+    for left in (0..10).rev() {
+        assert!(admitted());
+        let verdict = limit.peek(&key);
+        assert_eq!(verdict.remaining(), left);
+        assert_eq!(verdict.tightest().unwrap().name(), "10-per-hour");
+    }
+    assert!(!admitted());
+    // What is given back is what was said, and no more.
+    limit.refund(&key, 1);
+    assert_eq!(limit.peek(&key).remaining(), 1);
+    assert!(admitted());
+    assert!(!admitted());
+    limit.reset(&key);
+    assert_eq!(limit.peek(&key).remaining(), 10);
 }
 
 #[test]
@@ -378,7 +410,7 @@ fn what_panics_harms_its_own_request_alone() {
     for path in ["/closure", "/handler", "/closure", "/handler"] {
         assert!(call(path).is_err(), "{path}");
         let key = limit.client_key(A.parse().unwrap()).unwrap();
-        assert_eq!(limit.peek(key).remaining(), 2, "{path}");
+        assert_eq!(limit.peek(&key).remaining(), 2, "{path}");
     }
     let statuses = ["/", "/", "/"].map(|it| call(it).unwrap());
     assert_eq!(statuses, [200, 200, 429]);
@@ -479,7 +511,7 @@ async fn two_limits_in_a_row() {
         let bench = Bench::new(&clock, (limit.clone(), Refuse));
         assert_eq!(bench.statuses([from(A), from(A)]).await, [429, 429]);
         let key = limit.client_key(A.parse().unwrap()).unwrap();
-        assert_eq!(limit.peek(key).remaining(), left);
+        assert_eq!(limit.peek(&key).remaining(), left);
     }
 }
 
@@ -540,9 +572,9 @@ async fn a_client_that_goes_away_is_counted_once_or_not_at_all() {
             .unwrap();
         let key = limit.client_key(A.parse().unwrap()).unwrap();
         let future = tower::Service::call(&mut service, request);
-        assert_eq!(limit.peek(key).remaining(), 1);
+        assert_eq!(limit.peek(&key).remaining(), 1);
         drop(future);
-        assert_eq!(limit.peek(key).remaining(), left);
+        assert_eq!(limit.peek(&key).remaining(), left);
     }
 }
 
@@ -564,15 +596,15 @@ async fn costs_are_reserved_and_settled() {
     let bench = Bench::new(&clock, limit.clone());
     // The handler settles once, whatever it calls later.
     assert_eq!(bench.statuses([from(A).settled(10)]).await, [200]);
-    assert_eq!(limit.peek(key(&bench, &limit)).remaining(), 90);
+    assert_eq!(limit.peek(&key(&bench, &limit)).remaining(), 90);
     // Not settled, the reserved cost stands.
     assert_eq!(bench.statuses([from(A)]).await, [200]);
-    assert_eq!(limit.peek(key(&bench, &limit)).remaining(), 50);
+    assert_eq!(limit.peek(&key(&bench, &limit)).remaining(), 50);
     // Settling at more than was reserved.
     assert_eq!(bench.statuses([from(A).settled(50)]).await, [200]);
-    assert_eq!(limit.peek(key(&bench, &limit)).remaining(), 0);
+    assert_eq!(limit.peek(&key(&bench, &limit)).remaining(), 0);
     assert_eq!(bench.statuses([from(A)]).await, [429]);
-    limit.refund(key(&bench, &limit), 40);
+    limit.refund(&key(&bench, &limit), 40);
     assert_eq!(bench.statuses([from(A)]).await, [200]);
 }
 

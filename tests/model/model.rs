@@ -79,7 +79,7 @@ fn one_client_is_never_overspent() {
                 .sum()
         });
         assert_eq!(admitted, 3);
-        assert_eq!(limit.peek(key).remaining(), 0);
+        assert_eq!(limit.peek(&key).remaining(), 0);
     });
 }
 

@@ -204,7 +204,7 @@ async fn a_limit_that_cannot_decide_stops_the_request() {
         assert_eq!(call(&layer, 7).await.status(), 503);
     }
     let key = burst.client_key([203, 0, 113, 7].into()).unwrap();
-    assert_eq!(burst.peek(key).remaining(), 5);
+    assert_eq!(burst.peek(&key).remaining(), 5);
     assert_eq!(burst.limiter().usage().taken(), 0);
 }
 

@@ -161,7 +161,7 @@ impl SharedRateLimiter {
         key: &K,
         cost: u32,
     ) -> Result<Verdict, StoreFailure> {
-        self.peek_key(self.key(key), cost).await
+        self.peek_key(self.key(key), cost, None).await
     }
 
     /// Gives `units` back to `key`, at most until its quotas are full.
@@ -171,8 +171,7 @@ impl SharedRateLimiter {
     /// The store is away; whether anything has been given back is not known.
     pub async fn refund<K: Hash + ?Sized>(&self, key: &K, units: u32) -> Result<(), StoreFailure> {
         let key = self.key(key);
-        self.refund_local(key, units);
-        let quotas = self.forms(None).micros;
+        let quotas = self.refund_local(key, units, None).micros;
         let refunded = self.decide(key, Operation::Refund, units, &quotas, &Arrivals::NONE);
         refunded.await.map(drop).map_err(StoreFailure)
     }
@@ -349,8 +348,13 @@ impl SharedRateLimiter {
             })
     }
 
-    pub(crate) async fn peek_key(&self, key: WideKey, cost: u32) -> Result<Verdict, StoreFailure> {
-        let quotas = self.forms(None).micros;
+    pub(crate) async fn peek_key(
+        &self,
+        key: WideKey,
+        cost: u32,
+        tier: Option<&QuotaSet>,
+    ) -> Result<Verdict, StoreFailure> {
+        let quotas = self.forms(tier).micros;
         let decided = self
             .decide(key, Operation::Charge, 0, &quotas, &Arrivals::NONE)
             .await
@@ -370,9 +374,8 @@ impl SharedRateLimiter {
     }
 
     /// Gives units back some time soon.
-    pub(crate) fn refund_later(&self, key: WideKey, units: u32) {
-        self.refund_local(key, units);
-        let quotas = self.forms(None).micros;
+    pub(crate) fn refund_later(&self, key: WideKey, units: u32, tier: Option<&QuotaSet>) {
+        let quotas = self.refund_local(key, units, tier).micros;
         self.post(key, Operation::Refund, units, &quotas, &Arrivals::NONE);
     }
 
@@ -383,10 +386,14 @@ impl SharedRateLimiter {
         self.0.store.post(&self.0.forget, forget);
     }
 
-    fn refund_local(&self, key: WideKey, units: u32) {
+    /// Gives units back of what stands in for the store; returns the quotas in their forms.
+    fn refund_local(&self, key: WideKey, units: u32, tier: Option<&QuotaSet>) -> Forms {
         self.0.cache.forget(key);
+        let forms = self.forms(tier);
         let now = self.0.local.now();
-        self.0.local.table().refund(local_key(key), units, now);
+        let table = self.0.local.table();
+        table.refund(local_key(key), units, now, Some(&forms.share));
+        forms
     }
 
     fn reset_local(&self, key: WideKey) {

@@ -253,11 +253,16 @@ impl Table {
         }
     }
 
-    /// Gives units back to a key, at most until it is full.
-    pub(crate) fn refund(&self, key: KeyHash, units: u32, now: u64) {
+    /// Gives units back to a key, at most until it is full. `quotas` stand in for those of the table.
+    pub(crate) fn refund(&self, key: KeyHash, units: u32, now: u64, quotas: Option<&QuotaSet>) {
         let mut rows = self.shard(key).lock();
         let now = rows.pass(now);
-        let Rows { quotas, places, .. } = &mut *rows;
+        let Rows {
+            quotas: own,
+            places,
+            ..
+        } = &mut *rows;
+        let quotas = quotas.unwrap_or(own);
         let Some(place) = places.find(key) else {
             return;
         };
