@@ -1,9 +1,9 @@
 //! The extractor for axum's handlers.
 
-use std::{error::Error, fmt};
+use std::{convert::Infallible, error::Error, fmt};
 
 use axum::{
-    extract::FromRequestParts,
+    extract::{FromRequestParts, OptionalFromRequestParts},
     response::{IntoResponse, Response},
 };
 use http::{StatusCode, request::Parts};
@@ -15,6 +15,14 @@ impl<S: Sync> FromRequestParts<S> for ApiKeyIdentity {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
         Self::of(parts).cloned().ok_or(MissingApiKeyIdentity(()))
+    }
+}
+
+impl<S: Sync> OptionalFromRequestParts<S> for ApiKeyIdentity {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Self::Rejection> {
+        Ok(Self::of(parts).cloned())
     }
 }
 

@@ -71,6 +71,13 @@ impl Admission {
         self
     }
 
+    /// Puts values into the extensions of the request.
+    pub(crate) fn extend_extensions(&mut self, extensions: Extensions) {
+        if !extensions.is_empty() {
+            self.rest_mut().extensions.extend(extensions);
+        }
+    }
+
     pub(crate) fn push_notice(&mut self, notice: Notice) {
         self.rest_mut().notices.push(notice);
     }

@@ -50,6 +50,7 @@ fn observe(decision: Decision) -> Decision {
         Decision::Reject(mut rejection) => {
             let mut admission = Admission::new();
             admission.observed = true;
+            admission.extend_extensions(rejection.take_extensions());
             // The order is that of a refusal which is enforced.
             for notice in rejection.take_notices() {
                 admission.push_notice(notice);

@@ -2,7 +2,7 @@
 
 use std::{mem, sync::Arc, time::Duration};
 
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{Extensions, HeaderName, HeaderValue, StatusCode};
 use ipnet::IpNet;
 use smallvec::SmallVec;
 
@@ -34,6 +34,8 @@ struct Inner {
     evidence: Evidence,
     fields: ResponseFields,
     notices: Vec<Notice>,
+    /// What the request is to carry, should the rejection not be enforced.
+    extensions: Extensions,
     /// The problem document of all this, where it has been written before.
     document: Option<Arc<str>>,
 }
@@ -53,6 +55,7 @@ impl Rejection {
             evidence: Evidence::default(),
             fields: ResponseFields::new(),
             notices: Vec::new(),
+            extensions: Extensions::new(),
             document: None,
         }))
     }
@@ -126,6 +129,13 @@ impl Rejection {
         self
     }
 
+    /// Puts a value into the extensions of the request, should the rejection not be enforced.
+    #[cfg(feature = "rate-limit")]
+    pub(crate) fn with_extension<T: Clone + Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.0.extensions.insert(value);
+        self
+    }
+
     pub(crate) fn document(&self) -> Option<&Arc<str>> {
         self.0.document.as_ref()
     }
@@ -141,6 +151,11 @@ impl Rejection {
     /// Takes out the notices, in order.
     pub(crate) fn take_notices(&mut self) -> Vec<Notice> {
         mem::take(&mut self.0.notices)
+    }
+
+    /// Takes out the extensions.
+    pub(crate) fn take_extensions(&mut self) -> Extensions {
+        mem::take(&mut self.0.extensions)
     }
 
     /// Takes out the header fields.

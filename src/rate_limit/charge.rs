@@ -13,10 +13,16 @@ use crate::rate_limit::reservation::Reservation;
 /// [reserves](crate::rate_limit::RateLimitBuilder::settle_in_handler).
 ///
 /// It is settled once; further calls change nothing. Clones are the same charge. With the feature `axum` it is an extractor.
+///
+/// Where the limit lets a request pass and charges nothing, there is a charge all the same, of which [`reserved`](Self::reserved) is zero: to settle it
+/// changes nothing. That is so for what is [exempt](crate::rate_limit::RateLimitBuilder::exempt), for a
+/// [key](crate::rate_limit::MissingKey::Skip) that is not there, for a refusal in a [dry run](crate::policy::DryRun), and where a shared store is away and
+/// requests pass then.
 #[derive(Clone)]
 pub struct Charge {
     policy: Arc<str>,
     cost: u32,
+    /// Nothing where it is settled, or there is nothing to settle.
     reservation: Arc<Mutex<Option<Reservation>>>,
     /// The charge of a limit further out.
     outer: Option<Arc<Charge>>,
@@ -28,6 +34,16 @@ impl Charge {
             policy,
             cost: reservation.cost(),
             reservation: Arc::new(Mutex::new(Some(reservation))),
+            outer: None,
+        }
+    }
+
+    /// Makes what stands in the place of a charge where a limit has not charged.
+    pub(crate) fn none(policy: Arc<str>) -> Self {
+        Self {
+            policy,
+            cost: 0,
+            reservation: Arc::default(),
             outer: None,
         }
     }
@@ -58,7 +74,7 @@ impl Charge {
         &self.policy
     }
 
-    /// Returns the cost that was reserved.
+    /// Returns the cost that was reserved: zero where nothing was.
     #[must_use]
     pub fn reserved(&self) -> u32 {
         self.cost
@@ -99,5 +115,17 @@ impl<S: Sync> axum::extract::FromRequestParts<S> for Charge {
         Self::of(&parts.extensions)
             .cloned()
             .ok_or(http::StatusCode::INTERNAL_SERVER_ERROR)
+    }
+}
+
+#[cfg(feature = "axum")]
+impl<S: Sync> axum::extract::OptionalFromRequestParts<S> for Charge {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(
+        parts: &mut http::request::Parts,
+        _: &S,
+    ) -> Result<Option<Self>, Self::Rejection> {
+        Ok(Self::of(&parts.extensions).cloned())
     }
 }

@@ -240,8 +240,9 @@ impl Policy for RateLimit {
 
     fn check(&self, request: &RequestHead<'_>) -> Check {
         let limit = &*self.0;
+        let outer = || Charge::of(request.extensions()).cloned();
         if limit.settings.exempt.iter().any(|it| it(request)) {
-            return Check::admit();
+            return Check::Ready(limit.uncharged(outer).into());
         }
         #[cfg(feature = "redis")]
         if let Some(shared) = &limit.shared {
@@ -251,8 +252,8 @@ impl Policy for RateLimit {
         let hasher = limit.limiter.hasher();
         let key = match limit.settings.key.hash(request, tier.as_ref(), hasher) {
             Keyed::Counted(key) => key,
-            Keyed::Missing => return Check::reject(missing()),
-            Keyed::Skipped => return Check::admit(),
+            Keyed::Missing => return Check::reject(limit.uncharging(missing(), outer)),
+            Keyed::Skipped => return Check::Ready(limit.uncharged(outer).into()),
         };
         let cost = limit.cost(request);
         let now = limit.limiter.nanos(request.now());
@@ -266,11 +267,13 @@ impl Policy for RateLimit {
             Taken::Nothing => Check::admit(),
             Taken::Fields(fields) => Check::Ready(Admission::new().with_fields(fields).into()),
             Taken::All(counted) if counted.verdict.is_admitted() => {
-                let outer = || Charge::of(request.extensions()).cloned();
                 let admission = self.admit(|| request.system_now(), outer, *counted);
                 Check::Ready(admission.into())
             }
-            Taken::All(counted) => Check::reject(limit.reject(|| request.system_now(), &counted)),
+            Taken::All(counted) => {
+                let rejection = limit.reject(|| request.system_now(), &counted);
+                Check::reject(limit.uncharging(rejection, outer))
+            }
         }
     }
 
@@ -369,6 +372,32 @@ impl Limit {
             Costs::By(cost) => cost(request),
             Costs::Fixed(cost) => *cost,
         }
+    }
+
+    /// Admits a request that is not charged.
+    pub(crate) fn uncharged(&self, outer: impl FnOnce() -> Option<Charge>) -> Admission {
+        match self.no_charge(outer) {
+            Some(charge) => Admission::new().with_extension(charge),
+            None => Admission::new(),
+        }
+    }
+
+    /// Refuses a request that is not charged, should it pass all the same.
+    pub(crate) fn uncharging(
+        &self,
+        rejection: Rejection,
+        outer: impl FnOnce() -> Option<Charge>,
+    ) -> Rejection {
+        match self.no_charge(outer) {
+            Some(charge) => rejection.with_extension(charge),
+            None => rejection,
+        }
+    }
+
+    /// Returns what a handler finds that settles, where nothing is charged.
+    fn no_charge(&self, outer: impl FnOnce() -> Option<Charge>) -> Option<Charge> {
+        let settles = self.settings.settle_in_handler;
+        settles.then(|| Charge::none(first_name(&self.limiter.quotas())).inside(outer()))
     }
 
     /// Takes along what is needed of a charge when the table is unlocked again.
@@ -589,7 +618,11 @@ pub(crate) struct Counted {
 
 /// Returns the name of the first quota, which stands for the limit.
 fn name(verdict: &Verdict) -> Arc<str> {
-    match verdict.quotas.metered() {
+    first_name(&verdict.quotas)
+}
+
+fn first_name(quotas: &QuotaSet) -> Arc<str> {
+    match quotas.metered() {
         [first, ..] => Arc::clone(&first.name),
         [] => Arc::from("rate-limit"),
     }

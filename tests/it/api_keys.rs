@@ -328,25 +328,40 @@ fn what_shows_keys_shows_none() {
 async fn handlers_extract_whose_key_it_is() {
     use axum::{Router, body::Body, routing::get};
 
+    let name = |who: Option<ApiKeyIdentity>| who.map_or("nobody".into(), |it| it.id().to_owned());
     let routes = || {
-        Router::new().route(
-            "/",
-            get(|who: ApiKeyIdentity| async move { who.id().to_owned() }),
-        )
+        Router::new()
+            .route(
+                "/",
+                get(|who: ApiKeyIdentity| async move { who.id().to_owned() }),
+            )
+            .route(
+                "/optional",
+                get(move |who: Option<ApiKeyIdentity>| async move { name(who) }),
+            )
     };
-    let request = || {
-        let request = Request::get("/").header("authorization", bearer(ALICE));
+    let request = |path| {
+        let request = Request::get(path).header("authorization", bearer(ALICE));
         request.body(Body::empty()).unwrap()
     };
-    let app = routes().layer(ApiKeyLayer::new(keys()));
-    let response = app.oneshot(request()).await.unwrap();
-    assert_eq!(response.status(), StatusCode::OK);
-    let body = axum::body::to_bytes(response.into_body(), 100)
-        .await
-        .unwrap();
-    assert_eq!(body, "alice");
+    for (app, path, expected) in [
+        (routes().layer(ApiKeyLayer::new(keys())), "/", "alice"),
+        (
+            routes().layer(ApiKeyLayer::new(keys())),
+            "/optional",
+            "alice",
+        ),
+        (routes(), "/optional", "nobody"),
+    ] {
+        let response = app.oneshot(request(path)).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        let body = axum::body::to_bytes(response.into_body(), 100)
+            .await
+            .unwrap();
+        assert_eq!(body, expected);
+    }
 
-    let without = routes().oneshot(request()).await.unwrap();
+    let without = routes().oneshot(request("/")).await.unwrap();
     assert_eq!(without.status(), StatusCode::INTERNAL_SERVER_ERROR);
 }
 

@@ -608,6 +608,114 @@ async fn costs_are_reserved_and_settled() {
     assert_eq!(bench.statuses([from(A)]).await, [200]);
 }
 
+/// Asks a handler what has been charged, and lets it settle.
+async fn charge_of<P: PolicySet>(policies: P, request: Request<()>) -> Option<Charge> {
+    let layer = EnforceLayer::new(policies);
+    let service = layer.layer(service_fn(|request: Request<()>| async move {
+        let mut response = Response::new(String::new());
+        if let Some(charge) = Charge::of(request.extensions()) {
+            response.extensions_mut().insert(charge.clone());
+        }
+        Ok::<_, std::convert::Infallible>(response)
+    }));
+    let response = service.oneshot(request).await.unwrap();
+    assert_eq!(response.status(), 200);
+    Charge::of(response.extensions()).cloned()
+}
+
+#[tokio::test]
+async fn a_handler_finds_a_charge_where_nothing_is_charged() {
+    let named = |name| Quota::per_hour(2).try_with_name(name).unwrap();
+    let builder = |name| RateLimit::builder(named(name)).settle_in_handler();
+    let build = |builder: RateLimitBuilder| builder.build().unwrap();
+    let skip = || header_key().when_missing(MissingKey::Skip);
+    for (uncharged, limit) in [
+        (false, build(builder("own"))),
+        (true, build(builder("own").exempt(|_| true))),
+        (
+            true,
+            build(builder("own").exempt_addresses(A.parse::<IpSet>().unwrap())),
+        ),
+        (true, build(builder("own").key(skip()))),
+    ] {
+        // Whatever a limit further out has charged is still there.
+        let outer = build(builder("outer"));
+        let policies = (outer.clone(), limit.clone());
+        let charge = charge_of(policies, request("/")).await.unwrap();
+        assert_eq!(charge.policy(), "own");
+        assert_eq!(charge.reserved(), u32::from(!uncharged));
+        charge.settle(2);
+        charge.named("outer").unwrap().settle(0);
+        let left = |limit: &RateLimit| {
+            let key = limit.client_key(A.parse().unwrap());
+            key.map_or(2, |it| limit.peek(&it).remaining())
+        };
+        assert_eq!(left(&limit), if uncharged { 2 } else { 0 });
+        assert_eq!(left(&outer), 2);
+    }
+
+    // A refusal that is not carried out, of either kind.
+    let spent = build(builder("own"));
+    let missing = build(builder("own").key(header_key()));
+    for (calls, limit) in [(3, spent), (1, missing)] {
+        let mut reserved = Vec::new();
+        for _ in 0..calls {
+            let policies = (build(builder("outer")), DryRun::new(limit.clone()));
+            let charge = charge_of(policies, request("/")).await.unwrap();
+            assert_eq!(charge.policy(), "own");
+            assert!(charge.named("outer").is_some());
+            reserved.push(charge.reserved());
+            charge.settle(1);
+        }
+        assert_eq!(reserved, [1, 1, 0][3 - calls..]);
+    }
+
+    // A limit that is not settled by handlers leaves none, charged or not.
+    let limit = build(RateLimit::builder(named("own")).exempt(|_| true));
+    assert!(charge_of(limit, request("/")).await.is_none());
+}
+
+#[cfg(feature = "axum")]
+#[tokio::test]
+async fn handlers_extract_what_has_been_charged() {
+    use axum::{Router, body::Body, routing::get};
+
+    let routes = || {
+        Router::new()
+            .route(
+                "/",
+                get(|it: Charge| async move { it.reserved().to_string() }),
+            )
+            .route(
+                "/optional",
+                get(|it: Option<Charge>| async move { it.is_some().to_string() }),
+            )
+    };
+    let layer = |exempt| {
+        let limit = RateLimit::builder(Quota::per_hour(9))
+            .settle_in_handler()
+            .exempt(move |_| exempt);
+        RateLimitLayer::from(limit.build().unwrap())
+    };
+    for (app, path, expected) in [
+        (routes().layer(layer(false)), "/", Some("1")),
+        (routes().layer(layer(true)), "/", Some("0")),
+        (routes(), "/", None),
+        (routes().layer(layer(false)), "/optional", Some("true")),
+        (routes(), "/optional", Some("false")),
+    ] {
+        let request = request::<()>(path).map(|()| Body::empty());
+        let response = app.oneshot(request).await.unwrap();
+        let Some(expected) = expected else {
+            assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+            continue;
+        };
+        assert_eq!(response.status(), StatusCode::OK);
+        let body = axum::body::to_bytes(response.into_body(), 100).await;
+        assert_eq!(body.unwrap(), expected, "{path}");
+    }
+}
+
 #[tokio::test]
 async fn costs_tiers_and_exemptions_go_by_the_request() {
     let cost = bench(Quota::per_minute(10), |it| {
@@ -663,6 +771,24 @@ async fn costs_tiers_and_exemptions_go_by_the_request() {
     // N09: who is not limited gets no fields.
     let response = exempt.call(from(B)).await;
     assert!(!response.headers().contains_key("ratelimit"));
+}
+
+#[tokio::test]
+async fn addresses_are_exempt_where_the_peer_is_all_that_is_known() {
+    // The peer of `request` is 203.0.113.7, and no layer has resolved the client.
+    for (exempt, expected) in [("203.0.113.7", [200, 200]), ("203.0.113.8", [200, 429])] {
+        let limit = RateLimit::builder(Quota::per_hour(1))
+            .exempt_addresses(exempt.parse::<IpSet>().unwrap())
+            .build()
+            .unwrap();
+        let service = RateLimitLayer::from(limit).layer(service_fn(|_: Request<()>| async {
+            Ok::<_, std::convert::Infallible>(Response::new(String::new()))
+        }));
+        for expected in expected {
+            let response = service.clone().oneshot(request("/")).await.unwrap();
+            assert_eq!(response.status(), expected, "{exempt}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -740,21 +866,3 @@ fn settings_without_sense_are_refused() {
     check(builder().max_keys(0), "at least one");
     assert!(builder().cost(0).build().is_ok());
 }
-#[tokio::test]
-async fn addresses_are_exempt_where_the_peer_is_all_that_is_known() {
-    // The peer of `request` is 203.0.113.7, and no layer has resolved the client.
-    for (exempt, expected) in [("203.0.113.7", [200, 200]), ("203.0.113.8", [200, 429])] {
-        let limit = RateLimit::builder(Quota::per_hour(1))
-            .exempt_addresses(exempt.parse::<IpSet>().unwrap())
-            .build()
-            .unwrap();
-        let service = RateLimitLayer::from(limit).layer(service_fn(|_: Request<()>| async {
-            Ok::<_, std::convert::Infallible>(Response::new(String::new()))
-        }));
-        for expected in expected {
-            let response = service.clone().oneshot(request("/")).await.unwrap();
-            assert_eq!(response.status(), expected, "{exempt}");
-        }
-    }
-}
-

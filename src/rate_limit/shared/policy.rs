@@ -12,11 +12,7 @@ use http::StatusCode;
 use crate::{
     client_ip::context::ClientIp,
     event::model::Action,
-    policy::{
-        decision::{Check, Decision},
-        head::RequestHead,
-        rejection::Rejection,
-    },
+    policy::{decision::Check, head::RequestHead, rejection::Rejection},
     rate_limit::{
         charge::Charge,
         key::Keyed,
@@ -69,6 +65,7 @@ impl RateLimit {
         request: &RequestHead<'_>,
     ) -> Check {
         let limit = &*self.0;
+        let outer = || Charge::of(request.extensions()).cloned();
         let tier = limit.tier(request);
         let key = match limit
             .settings
@@ -76,8 +73,8 @@ impl RateLimit {
             .hashed(request, tier.as_ref(), shared.hasher())
         {
             Keyed::Counted(hasher) => WideKey(hasher.finish_wide()),
-            Keyed::Missing => return Check::reject(missing()),
-            Keyed::Skipped => return Check::admit(),
+            Keyed::Missing => return Check::reject(limit.uncharging(missing(), outer)),
+            Keyed::Skipped => return Check::Ready(limit.uncharged(outer).into()),
         };
         let cost = limit.cost(request);
         let asked = request.now();
@@ -88,7 +85,8 @@ impl RateLimit {
                 near: None,
                 reservation: None,
             };
-            return Check::reject(limit.reject(|| request.system_now(), &counted));
+            let rejection = limit.reject(|| request.system_now(), &counted);
+            return Check::reject(limit.uncharging(rejection, outer));
         }
         // The request is not there any more when the store has answered.
         let system_now = match limit.settings.legacy {
@@ -96,7 +94,7 @@ impl RateLimit {
             Some(LegacyReset::Delta) | None => SystemTime::UNIX_EPOCH,
         };
         let outer = if limit.settings.settle_in_handler {
-            Charge::of(request.extensions()).cloned()
+            outer()
         } else {
             None
         };
@@ -113,12 +111,15 @@ impl RateLimit {
             };
             let cost = Cost::Exactly(cost);
             match shared.charge(key, cost, asked, tier.as_ref(), finish).await {
-                Outcome::Allowed => Decision::admit(),
+                Outcome::Allowed => limit.uncharged(|| outer).into(),
                 Outcome::Decided(counted) if counted.verdict.is_admitted() => {
                     this.admit(|| system_now, || outer, counted).into()
                 }
-                Outcome::Decided(counted) => limit.reject(|| system_now, &counted).into(),
-                Outcome::Denied(_) => unavailable(&shared).into(),
+                Outcome::Decided(counted) => {
+                    let rejection = limit.reject(|| system_now, &counted);
+                    limit.uncharging(rejection, || outer).into()
+                }
+                Outcome::Denied(_) => limit.uncharging(unavailable(&shared), || outer).into(),
             }
         })
     }
