@@ -24,7 +24,8 @@ use crate::{
 /// Counts what keys spend: for web requests, for messages of a socket, for jobs. Clones share the same state.
 ///
 /// The memory is fixed when the limiter is made: by default room for 100,000 keys at some 23 bytes for each key and quota, all of it written to at
-/// once. Keys are hashed with a random key of this limiter; the keys themselves are not kept.
+/// once. What is [reserved](Self::reserve) is remembered beside that until it is settled or dropped. Keys are hashed with a random key of this limiter; the
+/// keys themselves are not kept.
 ///
 /// # Example
 ///

@@ -6,7 +6,8 @@ use crate::rate_limit::{
     limiter::RateLimiter,
     set::QuotaSet,
     store::{
-        memory::{Arrivals, Correction, Cost, Found, Place},
+        memory::{Correction, Cost, Found},
+        open::OpenCharge,
         places::KeyHash,
     },
     verdict::Verdict,
@@ -119,8 +120,8 @@ struct Here {
     key: KeyHash,
     quotas: QuotaSet,
     own_quotas: bool,
-    place: Place,
-    charged_until: Arrivals,
+    /// Nothing where it has been settled.
+    open: Option<OpenCharge>,
 }
 
 impl Reservation {
@@ -137,8 +138,7 @@ impl Reservation {
                 key,
                 quotas: found.quotas.clone(),
                 own_quotas: tier.is_none(),
-                place: found.place,
-                charged_until: *found.after,
+                open: found.keep_open(key),
             }),
         }
     }
@@ -180,8 +180,8 @@ impl Reservation {
     ///
     /// A difference above what is left empties the quotas, and [overdraws](crate::rate_limit::Quota::with_overdraft) those that allow it. Where the
     /// quotas have been replaced meanwhile, nothing is changed.
-    pub fn settle(self, cost: u32) {
-        match &self.charged {
+    pub fn settle(mut self, cost: u32) {
+        match &mut self.charged {
             Charged::Here(here) => here.settle(self.cost, cost),
             #[cfg(feature = "redis")]
             Charged::Nowhere => {}
@@ -197,23 +197,30 @@ impl Reservation {
 }
 
 impl Here {
-    fn settle(&self, reserved: u32, cost: u32) {
+    fn settle(&mut self, reserved: u32, cost: u32) {
+        let Some(open) = self.open.take() else {
+            return;
+        };
         let now = self.limiter.now();
         let table = self.limiter.table();
-        match cost.checked_sub(reserved) {
-            None => table.give_back(self.key, now, &self.correction(reserved - cost)),
-            Some(0) => {}
-            Some(more) => table.force(self.key, now, &self.correction(more)),
-        }
-    }
-
-    fn correction(&self, units: u32) -> Correction<'_> {
-        Correction {
+        let correction = |units| Correction {
             quotas: &self.quotas,
             own_quotas: self.own_quotas,
-            place: self.place,
-            charged_until: &self.charged_until,
+            open,
             units,
+        };
+        match cost.checked_sub(reserved) {
+            None => table.give_back(self.key, now, &correction(reserved - cost)),
+            Some(0) => table.close(self.key, open),
+            Some(more) => table.force(self.key, now, &correction(more)),
+        }
+    }
+}
+
+impl Drop for Here {
+    fn drop(&mut self) {
+        if let Some(open) = self.open.take() {
+            self.limiter.table().close(self.key, open);
         }
     }
 }
@@ -223,5 +230,38 @@ impl fmt::Debug for Reservation {
         f.debug_struct("Reservation")
             .field("cost", &self.cost)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rate_limit::quota::Quota;
+
+    #[test]
+    fn what_is_settled_or_dropped_is_remembered_no_longer() {
+        let limiter = RateLimiter::new(Quota::per_day(100));
+        let ends: [fn(Reservation); 5] = [
+            drop,
+            Reservation::cancel,
+            |it| it.settle(1),
+            |it| it.settle(5),
+            |it| it.settle(9),
+        ];
+        for end in ends {
+            let open = limiter.reserve("key", 5).unwrap();
+            assert_eq!(limiter.table().open(), 1);
+            end(open);
+            assert_eq!(limiter.table().open(), 0);
+        }
+        // Those that have been let off, or were made under other quotas, are no exception.
+        let [one, two] = [1, 1].map(|it| limiter.reserve("key", it).unwrap());
+        limiter.reset("key");
+        one.cancel();
+        limiter.replace_quotas(Quota::per_day(99)).unwrap();
+        two.cancel();
+        assert_eq!(limiter.table().open(), 0);
+        assert!(limiter.reserve("key", 100).is_err());
+        assert_eq!(limiter.table().open(), 0);
     }
 }

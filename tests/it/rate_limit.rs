@@ -6,7 +6,7 @@ use palisade::{
     clock::{Clock as _, ManualClock},
     rate_limit::{Quota, QuotaSet, RateLimiter, RateLimiterBuilder, Retry, Verdict},
 };
-use proptest::prelude::*;
+use proptest::{prelude::*, sample::Index};
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -439,6 +439,73 @@ fn settling_never_credits_a_later_charge() {
 }
 
 #[test]
+fn reservations_settled_out_of_order_credit_no_later_charge() {
+    let (limiter, clock) = limiter(Quota::per_second(1).with_burst(10));
+    let [early, late] = [5, 5].map(|it| limiter.reserve("key", it).unwrap());
+    early.cancel();
+    clock.advance(5 * SECOND);
+    // By now the other one has come back by itself.
+    assert!(limiter.check("key", 10).is_admitted());
+    late.cancel();
+    assert!(!limiter.check("key", 1).is_admitted());
+    assert_eq!(limiter.check("key", 0).reset_after(), 10 * SECOND);
+
+    // Neither do those that have been let off meanwhile.
+    let one = limiter.reserve("other", 5).unwrap();
+    limiter.reset("other");
+    assert!(limiter.check("other", 10).is_admitted());
+    one.cancel();
+    assert!(!limiter.check("other", 1).is_admitted());
+    clock.advance(10 * SECOND);
+    let two = limiter.reserve("other", 5).unwrap();
+    limiter.refund("other", 5);
+    assert!(limiter.check("other", 10).is_admitted());
+    two.cancel();
+    assert!(!limiter.check("other", 1).is_admitted());
+}
+
+#[test]
+fn reservations_of_keys_that_share_a_row_credit_no_later_charge() {
+    let clock = ManualClock::new();
+    let limiter = RateLimiter::builder(Quota::per_second(1).with_burst(10))
+        .max_keys(1)
+        .clock(clock.clone())
+        .build()
+        .unwrap();
+    // There are two buckets of eight places.
+    for key in 0..16_u32 {
+        assert!(limiter.check(&key, 9).is_admitted());
+    }
+    let early = limiter.reserve("one", 5).unwrap();
+    let late = limiter.reserve("other", 5).unwrap();
+    early.cancel();
+    clock.advance(5 * SECOND);
+    let verdict = limiter.check("third", 10);
+    assert!(verdict.is_admitted() && verdict.is_shared());
+    late.cancel();
+    assert!(!limiter.check("third", 1).is_admitted());
+}
+
+#[test]
+fn all_that_is_canceled_comes_back_in_any_order() {
+    // A client with many requests at once that all succeed, where failures alone count: nothing of them stays.
+    let orders: [fn(u32) -> u32; 4] = [|it| it, |it| 49 - it, |it| it * 7 % 50, |it| it ^ 1];
+    for order in orders {
+        for (spent, remaining) in [(0, 100), (20, 90)] {
+            let (limiter, clock) = limiter(Quota::per_second(1).with_burst(100));
+            let _ = limiter.check("key", spent);
+            let mut open: Vec<_> = (0..50).map(|_| limiter.reserve("key", 1).ok()).collect();
+            clock.advance(10 * SECOND);
+            for position in 0..50 {
+                let reservation = open[order(position) as usize].take();
+                reservation.unwrap().cancel();
+            }
+            assert_eq!(limiter.check("key", 0).remaining(), remaining);
+        }
+    }
+}
+
+#[test]
 fn peeks_and_resets() {
     let (limiter, clock) = limiter(Quota::per_minute(3));
     for round in 1..=6_u32 {
@@ -618,17 +685,30 @@ enum Step {
     ChargeUpTo(u32),
     Rewind(u64),
     Reserve(u32),
-    Settle(u32),
+    /// One of those that are open, at a cost.
+    Settle(Index, u32),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let settled_at = prop_oneof![2 => Just(0), 1 => 0_u32..12];
+    // Rarely back: what is open is not corrected any more then.
     let step = prop_oneof![
-        (0_u64..5_000).prop_map(Step::Advance),
-        (0_u32..12).prop_map(Step::Charge),
-        (0_u32..12).prop_map(Step::ChargeUpTo),
-        (0_u64..500).prop_map(Step::Rewind),
-        (1_u32..12).prop_map(Step::Reserve),
-        (0_u32..12).prop_map(Step::Settle),
+        4 => (0_u64..5_000).prop_map(Step::Advance),
+        2 => (0_u32..12).prop_map(Step::Charge),
+        4 => (0_u32..12).prop_map(Step::ChargeUpTo),
+        1 => (0_u64..500).prop_map(Step::Rewind),
+        8 => (1_u32..6).prop_map(Step::Reserve),
+        8 => (any::<Index>(), settled_at).prop_map(|(which, cost)| Step::Settle(which, cost)),
+    ];
+    proptest::collection::vec(step, 1..80)
+}
+
+fn reserving() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        2 => (1_u64..=3).prop_map(Step::Advance),
+        1 => Just(Step::ChargeUpTo(10)),
+        3 => (1_u32..=8).prop_map(Step::Reserve),
+        3 => any::<Index>().prop_map(|which| Step::Settle(which, 0)),
     ];
     proptest::collection::vec(step, 1..80)
 }
@@ -681,8 +761,9 @@ proptest! {
                         charged.push((now, cost));
                     }
                 }
-                Step::Settle(cost) => {
-                    if let Some((position, reservation)) = open.pop() {
+                Step::Settle(which, cost) => {
+                    if !open.is_empty() {
+                        let (position, reservation) = open.swap_remove(which.index(open.len()));
                         // What the real cost exceeds the reserved one by was never admitted.
                         charged[position].1 = charged[position].1.min(cost);
                         reservation.settle(cost);
@@ -699,6 +780,45 @@ proptest! {
                         + end.saturating_sub(*start).as_nanos();
                     prop_assert!(sum * quota.interval().as_nanos() <= allowed, "{quota} {charged:?}");
                 }
+            }
+        }
+    }
+
+    /// The same where all that happens is that much is reserved, and canceled in any order, so that there are often several of one row at once.
+    #[test]
+    fn canceling_in_any_order_never_gives_more_than_there_was(steps in reserving()) {
+        let (limiter, clock) = limiter(Quota::per_second(1).with_burst(10));
+        let mut now = 0;
+        // When what was charged, and how much of it stands.
+        let mut charged: Vec<(u32, u32)> = Vec::new();
+        let mut open = Vec::new();
+        for step in steps {
+            let left = limiter.check("key", 0).remaining();
+            match step {
+                Step::Advance(seconds) => {
+                    now += u32::try_from(seconds).unwrap();
+                    clock.advance(Duration::from_secs(seconds));
+                }
+                Step::Reserve(cost) if left != 0 => {
+                    let cost = cost.min(left);
+                    let reservation = limiter.reserve("key", cost);
+                    open.push((charged.len(), reservation.unwrap()));
+                    charged.push((now, cost));
+                }
+                Step::Settle(which, _) if !open.is_empty() => {
+                    let (position, reservation) = open.swap_remove(which.index(open.len()));
+                    charged[position].1 = 0;
+                    reservation.cancel();
+                }
+                Step::ChargeUpTo(cost) => charged.push((now, limiter.check_up_to("key", cost).cost())),
+                _ => {}
+            }
+        }
+        for (from, (start, _)) in charged.iter().enumerate() {
+            let mut sum = 0;
+            for (end, cost) in &charged[from..] {
+                sum += cost;
+                prop_assert!(sum <= 10 + end - start, "{charged:?}");
             }
         }
     }

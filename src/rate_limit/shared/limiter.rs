@@ -323,6 +323,7 @@ impl SharedRateLimiter {
             cost: decided.units,
             charged: decided.admitted,
             place: Place::Own,
+            open: None,
         };
         Outcome::Decided(finish(&found, decided.now, By::Store))
     }

@@ -4,7 +4,7 @@
 //! a place that is empty or whose quotas are all full again, for such a key holds no information. When neither bucket has such a place, the key
 //! shares the shard's overflow row. So no live key is evicted, and none is let through for lack of room.
 
-use std::{cmp::Reverse, fmt, num::NonZeroU32};
+use std::{cell::Cell, cmp::Reverse, fmt, num::NonZeroU32};
 
 use crate::{
     metrics::{
@@ -17,6 +17,7 @@ use crate::{
         quota::SECOND,
         set::{MAX_QUOTAS, QuotaSet},
         store::{
+            open::{OpenCharge, OpenCharges, Row},
             places::{KeyHash, Places, Seat},
             sync::Lock,
         },
@@ -43,6 +44,7 @@ struct Rows {
     quotas: QuotaSet,
     places: Places,
     overflow: [u64; MAX_QUOTAS],
+    open: Cell<OpenCharges>,
     /// The last time at which somebody was here.
     latest: u64,
 }
@@ -78,6 +80,8 @@ pub(crate) struct Found<'a> {
     pub(crate) cost: u32,
     pub(crate) charged: bool,
     pub(crate) place: Place,
+    /// Where a charge is remembered that may be corrected; nothing where it was not made, or not in this table.
+    pub(crate) open: Option<&'a Cell<OpenCharges>>,
 }
 
 /// The quota that has the least left.
@@ -95,9 +99,7 @@ pub(crate) struct Correction<'a> {
     pub(crate) quotas: &'a QuotaSet,
     /// Whether the quotas were those of the table when the charge was made.
     pub(crate) own_quotas: bool,
-    pub(crate) place: Place,
-    /// The arrival times that the charge led to.
-    pub(crate) charged_until: &'a Arrivals,
+    pub(crate) open: OpenCharge,
     pub(crate) units: u32,
 }
 
@@ -115,6 +117,7 @@ impl Table {
                     quotas: quotas.clone(),
                     places: Places::new(places, width),
                     overflow: [0; MAX_QUOTAS],
+                    open: Cell::default(),
                     latest: 0,
                 }))
             })
@@ -166,6 +169,7 @@ impl Table {
             cost: charged.cost,
             charged: charged.admitted,
             place: charged.place,
+            open: Some(&rows.open),
         })
     }
 
@@ -196,6 +200,7 @@ impl Table {
                 Seat::None => Place::Overflow,
                 Seat::New(_) | Seat::Old(_) => Place::Own,
             },
+            open: None,
         })
     }
 
@@ -207,8 +212,10 @@ impl Table {
             quotas: own,
             places,
             overflow,
+            open,
             ..
         } = &mut *rows;
+        let _ = open.get_mut().close(correction.open);
         if correction.is_outdated(own) || correction.quotas.metered().len() > self.width {
             return;
         }
@@ -229,28 +236,48 @@ impl Table {
             quotas: own,
             places,
             overflow,
+            open,
             ..
         } = &mut *rows;
+        let open = open.get_mut();
+        let Some(until) = open.close(correction.open) else {
+            return;
+        };
         if correction.is_outdated(own) {
             return;
         }
-        let cells = match (correction.place, places.find(key)) {
-            (Place::Own, Some(place)) => places.cells_mut(place),
+        let cells = match (correction.open.row, places.find(key)) {
+            (Row::Key(_), Some(place)) => places.cells_mut(place),
             // A key that has lost its place was full again.
-            (Place::Own, None) => return,
-            (Place::Overflow, _) => &mut overflow[..],
+            (Row::Key(_), None) => return,
+            (Row::Overflow, _) => &mut overflow[..],
         };
-        let until = correction.charged_until.0;
-        let charges = correction.quotas.metered().iter().zip(until);
-        for (cell, (metered, until)) in cells.iter_mut().zip(charges) {
-            let weight = metered
-                .meter
-                .interval
-                .saturating_mul(correction.units.into());
+        let mut given = [0; MAX_QUOTAS];
+        let quotas = correction.quotas.metered().iter();
+        let charges = quotas.zip(until).zip(&mut given);
+        for (cell, ((metered, until), given)) in cells.iter_mut().zip(charges) {
             // What has come back by the passing of time is not given back again, or it would be credited to a later charge.
             let outstanding = until.saturating_sub(now);
-            *cell = cell.saturating_sub(weight.min(outstanding));
+            *given = metered
+                .meter
+                .interval
+                .saturating_mul(correction.units.into())
+                .min(outstanding);
+            *cell = cell.saturating_sub(*given);
         }
+        open.given_back(correction.open, &given);
+    }
+
+    /// Forgets that a charge may be corrected.
+    pub(crate) fn close(&self, key: KeyHash, open: OpenCharge) {
+        let _ = self.shard(key).lock().open.get_mut().close(open);
+    }
+
+    /// Returns how many charges may be corrected.
+    #[cfg(test)]
+    pub(crate) fn open(&self) -> usize {
+        let shards = self.shards.iter();
+        shards.map(|it| it.0.lock().open.get_mut().len()).sum()
     }
 
     /// Gives units back to a key, at most until it is full. `quotas` stand in for those of the table.
@@ -260,23 +287,29 @@ impl Table {
         let Rows {
             quotas: own,
             places,
+            open,
             ..
         } = &mut *rows;
-        let quotas = quotas.unwrap_or(own);
         let Some(place) = places.find(key) else {
             return;
         };
-        for (cell, metered) in places.cells_mut(place).iter_mut().zip(quotas.metered()) {
-            let weight = metered.meter.interval.saturating_mul(units.into());
-            *cell = metered.meter.clamp(*cell, now).saturating_sub(weight);
+        let mut given = [0; MAX_QUOTAS];
+        let quotas = quotas.unwrap_or(own).metered().iter().zip(&mut given);
+        for (cell, (metered, given)) in places.cells_mut(place).iter_mut().zip(quotas) {
+            *given = metered.meter.interval.saturating_mul(units.into());
+            *cell = metered.meter.clamp(*cell, now).saturating_sub(*given);
         }
+        open.get_mut().refunded(Row::Key(key), &given);
     }
 
     /// Makes a key full again.
     pub(crate) fn reset(&self, key: KeyHash) {
-        if self.shard(key).lock().places.free(key) {
+        let mut rows = self.shard(key).lock();
+        if rows.places.free(key) {
             self.taken.lower();
         }
+        let all = [u64::MAX; MAX_QUOTAS];
+        rows.open.get_mut().refunded(Row::Key(key), &all);
     }
 
     /// Replaces the quotas. What keys have spent is kept, quota by quota in their order.
@@ -537,6 +570,18 @@ impl Arrivals {
         quotas: &'a QuotaSet,
     ) -> impl Iterator<Item = (&'a Metered, u64)> {
         quotas.metered().iter().zip(self.0)
+    }
+}
+
+impl Found<'_> {
+    /// Remembers the charge as one that may be corrected; nothing where it was not made in this table.
+    pub(crate) fn keep_open(&self, key: KeyHash) -> Option<OpenCharge> {
+        let row = match self.place {
+            Place::Overflow => Row::Overflow,
+            Place::Own => Row::Key(key),
+        };
+        let open = self.open.filter(|_| self.charged)?;
+        Some(OpenCharges::open(open, row, self.after.0))
     }
 }
 

@@ -5,7 +5,7 @@ use std::mem;
 use crate::rate_limit::set::MAX_QUOTAS;
 
 /// The keyed hash of a key: all that is ever kept of it.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) struct KeyHash(u64);
 
 impl KeyHash {
