@@ -99,6 +99,9 @@ impl SharedRateLimiter {
 /// A cost that has been charged, and that is settled when the real cost is known.
 ///
 /// Dropped, it stays charged. What has come back by the passing of time is not given back again: settling never credits a later charge.
+///
+/// In memory, all else is given back. In a shared store, which remembers less, that is so where the reservations of a key end in the order in which they
+/// were made, or in the reverse; else some of what they give back may be left to time.
 #[must_use = "a reservation that is dropped stays charged"]
 pub struct Reservation {
     cost: u32,
@@ -157,14 +160,14 @@ impl Reservation {
                 let share = Some(found.quotas);
                 Self::new(limiter.local().clone(), local_key(key), share, found)
             }
-            By::Store => Self {
+            By::Store(charge) => Self {
                 cost: found.cost,
                 charged: Charged::Shared(SharedCharge {
                     limiter: limiter.clone(),
                     key,
                     quotas: found.quotas.clone(),
                     own_quotas: tier.is_none(),
-                    until: *found.after,
+                    charge: *charge,
                 }),
             },
         }

@@ -50,6 +50,17 @@ pub(crate) struct KeyNames {
     limit: Arc<str>,
 }
 
+/// A charge that has been made in the store, and may be corrected.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StoreCharge {
+    pub(crate) at: u64,
+    pub(crate) units: u32,
+    /// The arrival times that it led to.
+    pub(crate) until: Arrivals,
+    /// How much had been given back of other charges then, as the store counts it.
+    pub(crate) given: [u64; MAX_QUOTAS],
+}
+
 /// What the store has decided. Times are nanoseconds since 1970 by the clock of the store.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Decided {
@@ -57,6 +68,8 @@ pub(crate) struct Decided {
     pub(crate) now: u64,
     pub(crate) units: u32,
     pub(crate) before: Arrivals,
+    /// How much has been given back of earlier charges, as the store counts it.
+    pub(crate) given: [u64; MAX_QUOTAS],
 }
 
 impl KeyNames {
@@ -92,17 +105,24 @@ impl KeyNames {
         operation: Operation,
         units: u32,
         quotas: &QuotaSet,
-        charged_until: &Arrivals,
+        charge: Option<&StoreCharge>,
     ) -> Cmd {
         let metered = quotas.metered();
         let mut call = self.begin(script, key, metered.len());
         call.arg(operation.as_str()).arg(units);
-        for (metered, until) in metered.iter().zip(charged_until.0) {
+        let until = charge.map_or(Arrivals::NONE, |it| it.until);
+        for (metered, until) in metered.iter().zip(until.0) {
             let meter = &metered.meter;
             call.arg(meter.interval / MICROSECOND)
                 .arg(meter.full / MICROSECOND)
                 .arg(meter.overdraft / MICROSECOND)
                 .arg(until / MICROSECOND);
+        }
+        if let (Operation::GiveBack, Some(charge)) = (operation, charge) {
+            call.arg(charge.at / MICROSECOND).arg(charge.units);
+            for (_, given) in metered.iter().zip(charge.given) {
+                call.arg(given);
+            }
         }
         call
     }
@@ -131,11 +151,17 @@ impl Decided {
         for (arrival, _) in before.0.iter_mut().zip(quotas.metered()) {
             *arrival = nanos(next()?)?;
         }
+        let mut given = [0; MAX_QUOTAS];
+        // Left out where there is nothing to tell.
+        for (given, found) in given.iter_mut().zip(numbers) {
+            *given = found?;
+        }
         Ok(Self {
             admitted,
             now,
             units,
             before,
+            given,
         })
     }
 

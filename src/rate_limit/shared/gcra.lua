@@ -1,15 +1,18 @@
 -- The generic cell rate algorithm over all quotas of one client: the cost is charged to all of them or to none.
 --
--- A key holds the time at which its quota is full again, in microseconds of this server. One that has expired is full.
+-- A key holds the time at which its quota is full again, in microseconds of this server. One that has expired is full. Where charges were given back
+-- that others had been made after, it holds two numbers more: how much was given back in all, and until when that has to be known, for those others
+-- come back so much earlier than they were made to.
 -- Times and products stay below 2^53, where the numbers of Lua are exact. Replies are integers alone.
 --
 -- KEYS   one for each quota
--- ARGV   operation, units, then for each quota: interval, capacity and overdraft as times, and the time a charge led to
+-- ARGV   operation, units, then for each quota: interval, capacity and overdraft as times, and the time a charge led to; to give back, also when the
+--        charge was made, its units, and for each quota how much had been given back then
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local operation, units = ARGV[1], tonumber(ARGV[2])
 local width = #KEYS
-local interval, full, most, until_, stored, tat = {}, {}, {}, {}, {}, {}
+local interval, full, most, until_, stored, tat, given, keep = {}, {}, {}, {}, {}, {}, {}, {}
 
 for i = 1, width do
   local at = 4 * i
@@ -17,7 +20,11 @@ for i = 1, width do
   most[i] = now + full[i] + tonumber(ARGV[at + 1])
   until_[i] = tonumber(ARGV[at + 2])
   local value = redis.call('GET', KEYS[i])
-  stored[i] = value and tonumber(value)
+  stored[i], given[i], keep[i] = value and tonumber(value), 0, 0
+  if value and not stored[i] then
+    local time, sum, last = string.match(value, '^(%d+) (%d+) (%d+)$')
+    if time then stored[i], given[i], keep[i] = tonumber(time), tonumber(sum), math.min(tonumber(last), most[i]) end
+  end
   -- What is no number is nothing, and a number that does not equal itself is none.
   if stored[i] ~= stored[i] then stored[i] = nil end
   -- A clock that has stepped back, a failover, or a quota that was larger may have led further ahead than this quota ever leads.
@@ -25,11 +32,25 @@ for i = 1, width do
 end
 
 local function put(i, value)
-  if value <= now then
+  local last = math.max(value, keep[i])
+  if last <= now then
     redis.call('DEL', KEYS[i])
   else
-    redis.call('SET', KEYS[i], string.format('%.0f', value), 'PXAT', string.format('%.0f', math.ceil(value / 1000)))
+    local text = string.format('%.0f', value)
+    if keep[i] > 0 then text = string.format('%.0f %.0f %.0f', value, given[i], keep[i]) end
+    redis.call('SET', KEYS[i], text, 'PXAT', string.format('%.0f', math.ceil(last / 1000)))
   end
+end
+
+local function reply(admitted)
+  local numbers = {admitted, now, units, unpack(tat)}
+  for i = 1, width do
+    if keep[i] > 0 then
+      for j = 1, width do numbers[3 + width + j] = given[j] end
+      break
+    end
+  end
+  return numbers
 end
 
 if operation == 'charge' or operation == 'most' then
@@ -53,7 +74,7 @@ if operation == 'charge' or operation == 'most' then
       end
     end
   end
-  return {admitted, now, units, unpack(tat)}
+  return reply(admitted)
 end
 
 for i = 1, width do
@@ -61,11 +82,22 @@ for i = 1, width do
   if operation == 'force' then
     put(i, math.min(tat[i] + weight, most[i]))
   elseif stored[i] then
+    local others = true
     if operation == 'give' then
+      local at = 4 * width + 3
+      local made, reserved, before = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), tonumber(ARGV[at + 1 + i])
+      -- Whatever was given back since may have been of charges made before, but none comes back earlier than if it were alone.
+      local earliest = until_[i] - math.max(0, given[i] - before)
+      others = tat[i] > earliest
+      earliest = math.max(earliest, made + interval[i] * reserved)
       -- What has come back by the passing of time is not given back again, or it would be credited to a later charge.
-      weight = math.min(weight, math.max(0, until_[i] - now))
+      weight = math.min(weight, math.max(0, earliest - now))
+    end
+    if others and weight > 0 then
+      given[i] = given[i] + weight
+      keep[i] = math.max(keep[i], tat[i])
     end
     put(i, tat[i] - weight)
   end
 end
-return {1, now, units, unpack(tat)}
+return reply(1)

@@ -11,7 +11,7 @@ use crate::{
         set::{Kind, QuotaSet, RateLimitError},
         shared::{
             cache::DenyCache,
-            decide::{DECIDE, Decided, FORGET, KeyNames, Operation, WideKey},
+            decide::{DECIDE, Decided, FORGET, KeyNames, Operation, StoreCharge, WideKey},
         },
         store::{
             memory::{Arrivals, Cost, Found, Place},
@@ -85,7 +85,8 @@ struct Forms {
 pub(crate) enum By {
     /// This instance, by its share of the quotas.
     Local,
-    Store,
+    /// The store, which has made this charge.
+    Store(StoreCharge),
 }
 
 /// What has come of a question.
@@ -104,7 +105,7 @@ pub(crate) struct SharedCharge {
     pub(crate) quotas: QuotaSet,
     /// Whether the quotas are those of the limiter.
     pub(crate) own_quotas: bool,
-    pub(crate) until: Arrivals,
+    pub(crate) charge: StoreCharge,
 }
 
 impl SharedRateLimiter {
@@ -172,7 +173,7 @@ impl SharedRateLimiter {
     pub async fn refund<K: Hash + ?Sized>(&self, key: &K, units: u32) -> Result<(), StoreFailure> {
         let key = self.key(key);
         let quotas = self.refund_local(key, units, None).micros;
-        let refunded = self.decide(key, Operation::Refund, units, &quotas, &Arrivals::NONE);
+        let refunded = self.decide(key, Operation::Refund, units, &quotas);
         refunded.await.map(drop).map_err(StoreFailure)
     }
 
@@ -291,9 +292,7 @@ impl SharedRateLimiter {
             // The table refuses it, as it would if the store were away.
             return Outcome::Decided(self.charge_locally(key, cost, asked, quotas, finish));
         }
-        let decided = self
-            .decide(key, operation, units, quotas, &Arrivals::NONE)
-            .await;
+        let decided = self.decide(key, operation, units, quotas).await;
         let decided = match decided {
             Ok(decided) => decided,
             Err(cause) => {
@@ -325,7 +324,13 @@ impl SharedRateLimiter {
             place: Place::Own,
             open: None,
         };
-        Outcome::Decided(finish(&found, decided.now, By::Store))
+        let charge = StoreCharge {
+            at: decided.now,
+            units: decided.units,
+            until: after,
+            given: decided.given,
+        };
+        Outcome::Decided(finish(&found, decided.now, By::Store(charge)))
     }
 
     fn charge_locally<R>(
@@ -357,7 +362,7 @@ impl SharedRateLimiter {
     ) -> Result<Verdict, StoreFailure> {
         let quotas = self.forms(tier).micros;
         let decided = self
-            .decide(key, Operation::Charge, 0, &quotas, &Arrivals::NONE)
+            .decide(key, Operation::Charge, 0, &quotas)
             .await
             .map_err(StoreFailure)?;
         let admitted = decided
@@ -377,7 +382,7 @@ impl SharedRateLimiter {
     /// Gives units back some time soon.
     pub(crate) fn refund_later(&self, key: WideKey, units: u32, tier: Option<&QuotaSet>) {
         let quotas = self.refund_local(key, units, tier).micros;
-        self.post(key, Operation::Refund, units, &quotas, &Arrivals::NONE);
+        self.post(key, Operation::Refund, units, &quotas, None);
     }
 
     /// Makes a key full some time soon.
@@ -408,13 +413,10 @@ impl SharedRateLimiter {
         operation: Operation,
         units: u32,
         quotas: &QuotaSet,
-        until: &Arrivals,
     ) -> Result<Decided, Cause> {
         let script = &self.0.decide;
-        let call = self
-            .0
-            .names
-            .call(script, key, operation, units, quotas, until);
+        let names = &self.0.names;
+        let call = names.call(script, key, operation, units, quotas, None);
         let answer = self.0.store.run(script, call).await?;
         Decided::read(&answer, quotas)
     }
@@ -425,13 +427,11 @@ impl SharedRateLimiter {
         operation: Operation,
         units: u32,
         quotas: &QuotaSet,
-        until: &Arrivals,
+        charge: Option<&StoreCharge>,
     ) {
         let script = &self.0.decide;
-        let call = self
-            .0
-            .names
-            .call(script, key, operation, units, quotas, until);
+        let names = &self.0.names;
+        let call = names.call(script, key, operation, units, quotas, charge);
         self.0.store.post(script, call);
     }
 
@@ -486,7 +486,8 @@ impl SharedCharge {
             return;
         }
         limiter.0.cache.forget(self.key);
-        limiter.post(self.key, operation, units, &self.quotas, &self.until);
+        let charge = Some(&self.charge);
+        limiter.post(self.key, operation, units, &self.quotas, charge);
     }
 }
 
