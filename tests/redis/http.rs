@@ -8,11 +8,11 @@ use palisade::{
     client_ip::{ClientIpSource, PeerAddr},
     enforce::EnforceLayer,
     event::NullSink,
-    policy::Rejection,
-    rate_limit::{LegacyReset, Quota, RateLimit, RateLimitLayer, StandardFields},
+    policy::{DryRun, Rejection},
+    rate_limit::{Charge, LegacyReset, Quota, RateLimit, RateLimitLayer, StandardFields},
     shared_store::OnStoreFailure,
 };
-use tower::{ServiceExt as _, service_fn};
+use tower::{Layer as _, ServiceExt as _, service_fn};
 
 use crate::support::{Server, Words, builder, eventually, free_port};
 
@@ -173,6 +173,35 @@ async fn a_limit_decides_what_happens_without_the_store() {
             "{}",
             denied.body()
         );
+    }
+    // A handler that settles finds nothing to settle.
+    for (name, on_failure) in [
+        ("settled", OnStoreFailure::Allow),
+        ("dry", OnStoreFailure::Deny),
+    ] {
+        let limit = RateLimit::builder(Quota::per_day(1))
+            .settle_in_handler()
+            .shared(&store, name)
+            .on_store_failure(on_failure)
+            .build()
+            .unwrap();
+        let handler = service_fn(|request: Request<()>| async move {
+            let charge = Charge::of(request.extensions());
+            let reserved = charge.map_or(9, Charge::reserved);
+            Ok::<_, Infallible>(Response::new(reserved.to_string()))
+        });
+        let service = match on_failure {
+            OnStoreFailure::Deny => EnforceLayer::new(DryRun::new(limit))
+                .with_sink(NullSink)
+                .layer(handler)
+                .boxed_clone(),
+            _ => EnforceLayer::new(limit)
+                .with_sink(NullSink)
+                .layer(handler)
+                .boxed_clone(),
+        };
+        let response = service.oneshot(request(7)).await.unwrap();
+        assert_eq!(response.body(), "0", "{name}");
     }
     let own = layer("own", OnStoreFailure::Deny).with_responder(
         |rejection: &Rejection, _: &Parts| -> Response<String> {
