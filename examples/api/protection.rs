@@ -121,7 +121,7 @@ fn summary(config: &Config, security: &SecurityConfig) -> Vec<String> {
             client_ip.source
         )
     });
-    lines.push(if security.jail.enabled {
+    lines.push(if security.jail.enabled == Some(true) {
         let time = security.jail.ban_time;
         format!("automatic bans: {time} for guessing keys, probing paths or touching traps")
     } else {

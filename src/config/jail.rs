@@ -23,17 +23,17 @@ use crate::{
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct JailConfig {
-    /// Whether there is a jail.
-    pub enabled: bool,
+    /// Whether there is a jail; there is none if nothing is said, and then there may be no rules or traps.
+    pub enabled: Option<bool>,
     /// What bans: so many failures within such a time.
     pub rules: Vec<RuleConfig>,
     /// Paths that ban who touches them: `common` for some twenty that scanners ask every server for, and any of one's own.
     pub traps: Vec<String>,
     /// How long a touch of a trap bans; as long as any other failure if nothing is said.
     pub trap_ban_time: Option<Period>,
-    /// How long a first ban lasts.
+    /// How long a first ban lasts; ten minutes if nothing is said.
     pub ban_time: Period,
-    /// By how much further bans are longer; 1 does not grow.
+    /// By how much further bans are longer; 1, which does not grow, if nothing is said.
     pub ban_growth: u32,
     /// How much is added to a ban at random, at most.
     pub ban_jitter: Option<Period>,
@@ -58,7 +58,7 @@ pub struct JailConfig {
 impl Default for JailConfig {
     fn default() -> Self {
         Self {
-            enabled: false,
+            enabled: None,
             rules: Vec::new(),
             traps: Vec::new(),
             trap_ban_time: None,
@@ -216,7 +216,11 @@ impl JailConfig {
         if let Some(shared) = &surroundings.store {
             jail = jail.shared(&shared.store);
         }
-        if self.enabled {
+        if self.enabled.is_none() && !(self.rules.is_empty() && self.traps.is_empty()) {
+            let message = "is needed by rules and traps: true, or false to ban nobody";
+            faults.add("jail.enabled", message);
+        }
+        if self.enabled == Some(true) {
             builder.jail(jail)
         } else {
             builder

@@ -221,6 +221,7 @@ impl SharedSink {
         if let Some(counter) = self.0.counts.get(action.slot()) {
             counter.increment();
         }
+        self.0.results.count(action);
         self.guard(|| {
             if self.0.sink.wants(action.severity()) {
                 self.0.sink.record(&event());
