@@ -245,7 +245,9 @@ fn contradictions_of_limits_and_bans_are_told() {
         &[("in_flight.limit", "at least 1")],
     );
     check_build(
-        &with("[jail]\nenabled = true\nban_growth = 0\ntraps = [\"common\", \"admin\"]\nrules = [{limit = 3}]"),
+        &with(
+            "[jail]\nenabled = true\nban_growth = 0\ntraps = [\"common\", \"admin\"]\nrules = [{limit = 3}]",
+        ),
         &[
             ("jail.ban_growth", "at least 1"),
             ("jail.rules[0]", "status or action"),

@@ -148,8 +148,7 @@ fn addresses_and_keys_are_counted_by_result() {
 fn keys_that_are_refused_are_counted_by_result() {
     use palisade::api_key::{ApiKeyPolicy, ApiKeys, KeyFormat};
 
-    let keys =
-        r#"{"alice": "key-of-alice-hunter2", "bob": {"keys": ["key-of-bob-hunter2"], "scopes": ["write"]}}"#;
+    let keys = r#"{"alice": "key-of-alice-hunter2", "bob": {"keys": ["key-of-bob-hunter2"], "scopes": ["write"]}}"#;
     let keys = ApiKeys::parse(keys, KeyFormat::Json).unwrap();
     let scrape = recorded(|handle| {
         let layer = SecurityLayer::builder(ClientIpSource::Peer)
