@@ -34,8 +34,8 @@ pub struct RedisStoreBuilder {
 impl RedisStore {
     /// Starts from the address of the store and the secret that all instances share, under which clients are known to the store.
     ///
-    /// The address is a URL, as `redis://redis:6379`, `redis://redis:6379/2` with the number of a database, or `unix:///run/redis.sock`. User and password
-    /// do not belong in it: an address is configuration, and is shown.
+    /// The address is a URL, as `redis://redis:6379`, `redis://redis:6379/2` with the number of a database, `rediss://redis:6379` for TLS (feature
+    /// `redis-tls`), or `unix:///run/redis.sock`. User and password do not belong in it: an address is configuration, and is shown.
     ///
     /// The secret is 16 bytes or more and random, as `openssl rand -hex 32` makes it. With another one, all clients are new.
     pub fn builder(address: impl Into<String>, hash_key: SecretString) -> RedisStoreBuilder {
@@ -56,6 +56,8 @@ impl RedisStore {
 
 impl RedisStoreBuilder {
     /// Says that the address is a node of a cluster, as are these: any one that can be reached tells of the others.
+    ///
+    /// With `rediss://`, all nodes are asked through TLS, each under the name or address that the cluster tells.
     pub fn cluster<A: Into<String>>(mut self, others: impl IntoIterator<Item = A>) -> Self {
         self.addresses.extend(others.into_iter().map(Into::into));
         self.topology = Topology::Cluster;
@@ -64,7 +66,8 @@ impl RedisStoreBuilder {
 
     /// Says that the address is a sentinel, as are these, which know where the master of that name is.
     ///
-    /// User, password and TLS are those of the master; sentinels are asked without.
+    /// User, password and the number of a database are those of the master; sentinels are asked without. With `rediss://`, sentinels and master are
+    /// asked through TLS.
     pub fn sentinel<A: Into<String>>(
         mut self,
         master: impl Into<String>,

@@ -266,10 +266,10 @@ impl Cluster {
                 nodes.insert(place.clone(), node.clone());
                 Ok(node)
             }
-            Err(cause) if cause.of_part() == Cause::Node => {
+            Err(cause) if cause.of_part().is_of_node() => {
                 self.absent.insert(place);
                 self.is_stale();
-                Err(Cause::Node)
+                Err(cause.of_part())
             }
             Err(cause) => {
                 self.is_stale();

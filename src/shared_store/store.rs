@@ -162,7 +162,7 @@ impl RedisStore {
             command.arg(self.named(&format!("probe:{key}")));
             match self.ask(&self.0.probe, command).await {
                 Ok(_) => answered += 1,
-                Err(Cause::Node | Cause::Timeout) => {}
+                Err(cause) if cause.is_of_node() || cause == Cause::Timeout => {}
                 Err(_) => return false,
             }
         }
@@ -214,7 +214,7 @@ impl RedisStore {
 
     /// Takes note of a failure, and sees to it that somebody looks when the store is back.
     fn failed(&self, cause: Cause) -> Cause {
-        if self.0.breaker.fail(cause) || matches!(cause, Cause::Away | Cause::Node) {
+        if self.0.breaker.fail(cause) || cause == Cause::Away || cause.is_of_node() {
             self.see_to_probe();
         }
         cause

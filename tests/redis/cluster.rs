@@ -1,7 +1,6 @@
 //! Stores of several servers.
 
 use std::{
-    process::{Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -14,7 +13,7 @@ use palisade::{
     shared_store::{RedisStore, RedisStoreBuilder},
 };
 
-use crate::support::{Events, Server, ban_on_both, builder, denying, eventually, wait_for};
+use crate::support::{Events, Server, ban_on_both, builder, denying, eventually, fail_over, join};
 
 /// Starts three masters with a third of the slots each.
 fn start() -> Vec<Server> {
@@ -28,29 +27,7 @@ fn start_with(arguments: &[&str]) -> Vec<Server> {
             Server::start_with(&[&cluster, arguments].concat())
         })
         .collect();
-    let hosts: Vec<_> = servers
-        .iter()
-        .map(|it| format!("127.0.0.1:{}", it.port))
-        .collect();
-    let created = Command::new("redis-cli")
-        .args(["--cluster", "create"])
-        .args(&hosts)
-        .arg("--cluster-yes")
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    assert!(
-        created.status.success(),
-        "{}",
-        String::from_utf8_lossy(&created.stdout)
-    );
-    for server in &servers {
-        wait_for("the cluster is up", || {
-            server
-                .cli(&["cluster", "info"])
-                .contains("cluster_state:ok")
-        });
-    }
+    join(&servers);
     servers
 }
 
@@ -169,7 +146,8 @@ async fn the_master_that_a_sentinel_names_is_used() {
         format!("sentinel monitor main 127.0.0.1 {port} 1\n"),
     )
     .unwrap();
-    let sentinel = Server::start_sentinel(&config);
+    let mut sentinel = Server::new(&[]);
+    sentinel.spawn_sentinel(&config);
     let store = builder(&sentinel.address())
         .sentinel("main", None::<String>)
         .deadline(Duration::from_secs(1))
@@ -178,26 +156,7 @@ async fn the_master_that_a_sentinel_names_is_used() {
     let limiter = denying(&store, "sentinel", Quota::per_day(100));
     assert!(limiter.check("key", 40).await.unwrap().is_admitted());
     assert_eq!(servers[0].cli(&["dbsize"]), "1");
-    wait_for("the sentinel knows the replica", || {
-        sentinel
-            .cli(&["sentinel", "replicas", "main"])
-            .contains(&servers[1].port.to_string())
-    });
-    wait_for("the replica has the key", || {
-        servers[1].cli(&["dbsize"]) == "1"
-    });
-    wait_for("the sentinel fails over", || {
-        sentinel.cli(&["sentinel", "failover", "main"]) == "OK"
-    });
-    eventually("the other is the master", async || {
-        // The sentinel has all clients cut off, and these may be among them.
-        let is = |server: &Server, role: &str| {
-            let answer = server.try_cli(&["role"]);
-            answer.is_ok_and(|it| it.starts_with(role))
-        };
-        is(&servers[1], "master") && is(&servers[0], "slave")
-    })
-    .await;
+    fail_over(&sentinel, "main", &servers[0], &servers[1]).await;
     eventually("the other counts", async || {
         limiter
             .check("key", 1)
