@@ -290,7 +290,7 @@ impl SharedRateLimiter {
         let quotas = &forms.micros;
         if self.0.local.table().width() < quotas.metered().len() {
             // The table refuses it, as it would if the store were away.
-            return Outcome::Decided(self.charge_locally(key, cost, asked, quotas, finish));
+            return Outcome::Decided(self.charge_locally(key, cost, quotas, finish));
         }
         let decided = self
             .decide(key, operation, units, quotas, &Arrivals::NONE)
@@ -301,13 +301,9 @@ impl SharedRateLimiter {
                 return match self.0.on_failure {
                     OnStoreFailure::Allow => Outcome::Allowed,
                     OnStoreFailure::Deny => Outcome::Denied(cause),
-                    OnStoreFailure::Fallback => Outcome::Decided(self.charge_locally(
-                        key,
-                        cost,
-                        asked,
-                        &forms.share,
-                        finish,
-                    )),
+                    OnStoreFailure::Fallback => {
+                        Outcome::Decided(self.charge_locally(key, cost, &forms.share, finish))
+                    }
                 };
             }
         };
@@ -332,11 +328,11 @@ impl SharedRateLimiter {
         &self,
         key: WideKey,
         cost: Cost,
-        asked: Instant,
         share: &QuotaSet,
         finish: impl FnOnce(&Found<'_>, u64, By) -> R,
     ) -> R {
-        let now = self.0.local.nanos(asked);
+        // Not when the store was asked: others may have been counted while it was waited for, and what is left is told as of now.
+        let now = self.0.local.now();
         // What costs more than the share would never be admitted: it costs the whole share.
         let cost = match cost {
             Cost::AtMost(cost) => Cost::AtMost(cost),
