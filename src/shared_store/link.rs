@@ -11,7 +11,9 @@ use std::{
 
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, Pipeline, ProtocolVersion,
-    RedisError, RedisResult, Value, aio::MultiplexedConnection, cmd,
+    PushInfo, PushKind, RedisError, RedisResult, Value,
+    aio::{MultiplexedConnection, SendError},
+    cmd,
 };
 use tokio::{sync::Mutex, time::Instant};
 
@@ -120,10 +122,7 @@ impl Link {
                     }
                     opened
                 }
-                Topology::Sentinel(master) => {
-                    behind_sentinel(address, master, settings, response).await
-                }
-                Topology::Single => {
+                Topology::Sentinel(_) | Topology::Single => {
                     let node = Node::open(address, settings, response, Arc::default()).await;
                     node.map(Self::Single)
                 }
@@ -154,9 +153,19 @@ impl Node {
         response: Duration,
         dead: Arc<AtomicBool>,
     ) -> Result<Self, Cause> {
-        let client = client(address, settings, ProtocolVersion::RESP2);
-        let client = client.map_err(|error| Cause::of(&error))?;
-        let connection = connect(&client, response).await?;
+        let config = {
+            let dead = Arc::clone(&dead);
+            config(response).set_push_sender(move |push: PushInfo| {
+                // A connection that is lost while nobody asks is not found out by the next one who does.
+                if push.kind == PushKind::Disconnection {
+                    dead.store(true, Ordering::Relaxed);
+                }
+                Ok::<(), SendError>(())
+            })
+        };
+        let address = master(address, settings, response).await?;
+        let client = client(&address, settings).map_err(|error| Cause::of(&error))?;
+        let connection = connect(&client, &config).await?;
         Ok(Self {
             connection,
             dead,
@@ -279,32 +288,45 @@ impl Cluster {
     }
 }
 
-/// Connects with the master that a sentinel knows.
-async fn behind_sentinel(
+/// Returns the address of the master that a sentinel knows; without sentinels, the address.
+pub(crate) async fn master(
     address: &ConnectionInfo,
-    master: &str,
     settings: &Settings,
     response: Duration,
-) -> Result<Link, Cause> {
-    let client = Client::open(address.clone()).map_err(|error| Cause::of(&error))?;
-    let mut sentinel = connect(&client, response).await?;
+) -> Result<ConnectionInfo, Cause> {
+    let Topology::Sentinel(name) = &settings.topology else {
+        return Ok(address.clone());
+    };
+    // The database is the master's.
+    let redis = address
+        .redis_settings()
+        .clone()
+        .set_db(0)
+        .set_skip_set_lib_name();
+    let client = Client::open(address.clone().set_redis_settings(redis));
+    let client = client.map_err(|error| Cause::of(&error))?;
+    let mut sentinel = connect(&client, &config(response)).await?;
     let mut asked = cmd("SENTINEL");
-    asked.arg("GET-MASTER-ADDR-BY-NAME").arg(master);
+    asked.arg("GET-MASTER-ADDR-BY-NAME").arg(name);
     let place: Option<(String, u16)> = asked
         .query_async(&mut sentinel)
         .await
         .map_err(|error| Cause::of(&error))?;
     let place = place.ok_or(Cause::Connection)?;
-    let address = with_host(address, &place);
-    let node = Node::open(&address, settings, response, Arc::default()).await?;
-    Ok(Link::Single(node))
+    Ok(with_host(address, &place))
 }
 
-async fn connect(client: &Client, response: Duration) -> Result<MultiplexedConnection, Cause> {
-    let config = AsyncConnectionConfig::new()
+fn config(response: Duration) -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new()
         .set_connection_timeout(Some(CONNECT_TIMEOUT))
-        .set_response_timeout(Some(response));
-    let connecting = client.get_multiplexed_async_connection_with_config(&config);
+        .set_response_timeout(Some(response))
+}
+
+async fn connect(
+    client: &Client,
+    config: &AsyncConnectionConfig,
+) -> Result<MultiplexedConnection, Cause> {
+    let connecting = client.get_multiplexed_async_connection_with_config(config);
     match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
         Ok(connected) => connected.map_err(|error| on_connect(&error)),
         Err(_) => Err(Cause::Connection),
@@ -347,15 +369,12 @@ fn with_host(address: &ConnectionInfo, (host, port): &(String, u16)) -> Connecti
 }
 
 /// Returns a client for an address with the user and the password of now.
-pub(crate) fn client(
-    address: &ConnectionInfo,
-    settings: &Settings,
-    protocol: ProtocolVersion,
-) -> RedisResult<Client> {
+pub(crate) fn client(address: &ConnectionInfo, settings: &Settings) -> RedisResult<Client> {
     let mut redis = address
         .redis_settings()
         .clone()
-        .set_protocol(protocol)
+        // With it, one is told of what is published, and that a connection is lost.
+        .set_protocol(ProtocolVersion::RESP3)
         // One command less that the user must be allowed.
         .set_skip_set_lib_name();
     if let Some(username) = &settings.username {

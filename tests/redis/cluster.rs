@@ -12,8 +12,11 @@ use palisade::{
     rate_limit::{Quota, QuotaSet},
     shared_store::{RedisStore, RedisStoreBuilder},
 };
+use tempfile::TempDir;
 
-use crate::support::{Events, Server, ban_on_both, builder, denying, eventually, fail_over, join};
+use crate::support::{
+    Events, Server, ban_on_both, builder, denying, eventually, fail_over, join, wait_for,
+};
 
 /// Starts three masters with a third of the slots each.
 fn start() -> Vec<Server> {
@@ -133,21 +136,41 @@ async fn a_slot_that_moves_is_followed_and_nothing_is_lost() {
     assert_eq!(from.cli(&["keys", "*moving*"]), "");
 }
 
+/// A sentinel, and the master and the replica that it watches.
+struct Watched {
+    _directory: TempDir,
+    sentinel: Server,
+    servers: [Server; 2],
+}
+
+impl Watched {
+    fn start() -> Self {
+        let servers = [Server::start(), Server::start()];
+        let port = servers[0].port.to_string();
+        servers[1].cli(&["replicaof", "127.0.0.1", &port]);
+        let directory = tempfile::tempdir().unwrap();
+        let config = directory.path().join("sentinel.conf");
+        std::fs::write(
+            &config,
+            format!("sentinel monitor main 127.0.0.1 {port} 1\n"),
+        )
+        .unwrap();
+        let mut sentinel = Server::new(&[]);
+        sentinel.spawn_sentinel(&config);
+        Self {
+            _directory: directory,
+            sentinel,
+            servers,
+        }
+    }
+}
+
 /// A sentinel tells where the master is, and where it is after a failover.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_master_that_a_sentinel_names_is_used() {
-    let servers = [Server::start(), Server::start()];
-    let port = servers[0].port.to_string();
-    servers[1].cli(&["replicaof", "127.0.0.1", &port]);
-    let directory = tempfile::tempdir().unwrap();
-    let config = directory.path().join("sentinel.conf");
-    std::fs::write(
-        &config,
-        format!("sentinel monitor main 127.0.0.1 {port} 1\n"),
-    )
-    .unwrap();
-    let mut sentinel = Server::new(&[]);
-    sentinel.spawn_sentinel(&config);
+    let Watched {
+        sentinel, servers, ..
+    } = Watched::start();
     let store = builder(&sentinel.address())
         .sentinel("main", None::<String>)
         .deadline(Duration::from_secs(1))
@@ -166,6 +189,48 @@ async fn the_master_that_a_sentinel_names_is_used() {
     .await;
     // What the first has counted is known to the second.
     assert!(limiter.peek("key", 0).await.unwrap().remaining() < 61);
+}
+
+/// Sentinels have no databases, and the master has.
+#[tokio::test]
+async fn the_database_of_a_master_is_none_of_its_sentinel() {
+    let Watched {
+        sentinel, servers, ..
+    } = Watched::start();
+    let store = builder(&format!("{}/2", sentinel.address()))
+        .sentinel("main", None::<String>)
+        .deadline(Duration::from_secs(5))
+        .build()
+        .unwrap();
+    let limiter = denying(&store, "database", Quota::per_day(100));
+    assert!(limiter.check("key", 1).await.unwrap().is_admitted());
+    assert_eq!(servers[0].cli(&["-n", "2", "dbsize"]), "1");
+}
+
+/// What is published is published at the master.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn news_of_bans_is_heard_where_a_sentinel_says() {
+    let Watched {
+        sentinel, servers, ..
+    } = Watched::start();
+    let store = || {
+        builder(&sentinel.address())
+            .sentinel("main", None::<String>)
+            .deadline(Duration::from_secs(5))
+            .build()
+            .unwrap()
+    };
+    let _jails = ban_on_both(
+        [store(), store()],
+        [203, 0, 113, 7].into(),
+        Duration::from_secs(3600),
+    )
+    .await;
+    let count = "palisade:{bans}:news\n2";
+    eventually("both listen", async || {
+        servers[0].cli(&["pubsub", "numsub", "palisade:{bans}:news"]) == count
+    })
+    .await;
 }
 
 /// One of three nodes dies: its clients are decided as the limit says, and nobody else's.

@@ -343,6 +343,22 @@ async fn a_server_that_is_silent_from_the_start_is_not_waited_for() {
     }
 }
 
+/// Who is counted by the instance after a wait finds others counted meanwhile, and nothing of theirs gone.
+#[tokio::test(start_paused = true)]
+async fn what_is_left_of_a_share_is_told_as_of_the_end_of_the_wait() {
+    let server = Server::start();
+    server.signal("-STOP");
+    let store = builder(&server.address()).max_in_flight(1).build().unwrap();
+    let limiter = SharedRateLimiter::builder(&store, "share", Quota::per_day(1).with_burst(BURST))
+        .max_keys(10)
+        .build()
+        .unwrap();
+    // The second finds no place, and is counted while the first waits.
+    let (first, second) = tokio::join!(limiter.check("one", 1), limiter.check("two", 1));
+    assert_eq!(first.unwrap().remaining(), LEFT_OF_SHARE);
+    assert_eq!(second.unwrap().remaining(), LEFT_OF_SHARE);
+}
+
 /// Those who find no place wait for nothing, and those who have one for the deadline.
 #[tokio::test(start_paused = true)]
 async fn a_full_queue_is_not_waited_for() {

@@ -363,3 +363,21 @@ async fn decisions_in_flight_are_bounded() {
     }
     assert_eq!(busy, 8);
 }
+
+/// A connection that the server has closed while nobody asked is made again before somebody does.
+#[tokio::test]
+async fn a_connection_that_was_closed_while_idle_is_no_fault() {
+    let server = Server::start();
+    let words = Words::default();
+    let store = server.builder().sink(words.clone()).build().unwrap();
+    let limiter = denying(&store, "idle", Quota::per_day(1).with_burst(100));
+    for _ in 0..5 {
+        assert!(limiter.check("key", 1).await.is_ok());
+        server.cli(&["client", "kill", "type", "normal"]);
+        // Until it is known here, too.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(limiter.peek("key", 0).await.unwrap().remaining(), 95);
+    assert_eq!(store.failures(), 0);
+    assert_eq!(words.take(), [""; 0]);
+}
