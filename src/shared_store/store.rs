@@ -175,6 +175,8 @@ impl RedisStore {
     }
 
     async fn ask(&self, script: &Arc<Script>, command: Cmd) -> Result<Value, Cause> {
+        // Whoever waits needs a timer, even where the task is on a runtime already.
+        Handle::try_current().map_err(|_| Cause::NoRuntime)?;
         let _place = Place::take(&self.0).ok_or(Cause::Busy)?;
         let (reply, answer) = oneshot::channel();
         self.send(Call {

@@ -5,6 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -380,4 +381,21 @@ async fn a_connection_that_was_closed_while_idle_is_no_fault() {
     assert_eq!(limiter.peek("key", 0).await.unwrap().remaining(), 95);
     assert_eq!(store.failures(), 0);
     assert_eq!(words.take(), [""; 0]);
+}
+
+/// Whoever is on no runtime is told so, even where somebody else is on one.
+#[test]
+fn where_no_runtime_is_the_limit_decides_and_nobody_panics() {
+    let server = Server::start();
+    let limiter = denying(&server.store(), "runtime", Quota::per_day(100));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    assert!(runtime.block_on(limiter.check("key", 1)).is_ok());
+    let asked = std::pin::pin!(limiter.check("key", 1));
+    let mut context = Context::from_waker(Waker::noop());
+    match asked.poll(&mut context) {
+        Poll::Ready(Err(error)) => {
+            assert_eq!(error.to_string(), "shared store needs a tokio runtime");
+        }
+        other => panic!("{other:?}"),
+    }
 }
