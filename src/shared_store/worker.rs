@@ -81,9 +81,12 @@ pub(crate) async fn run(
 async fn spread(cluster: &Cluster, batch: Vec<Call>, settings: &Settings) {
     let mut places: HashMap<_, Vec<Call>> = HashMap::new();
     for call in batch {
-        match call.slot().and_then(|slot| cluster.place(slot)) {
-            Some(place) => places.entry(place).or_default().push(call),
-            None => call.answer(Err(Cause::Cluster)),
+        if let Some(place) = call.slot().and_then(|slot| cluster.place(slot)) {
+            places.entry(place).or_default().push(call);
+        } else {
+            // Nobody had it when the slots were read, and somebody may have it now.
+            cluster.is_stale();
+            call.answer(Err(Cause::Node));
         }
     }
     // One after the other: pipelines to other nodes are under way in other batches.

@@ -233,6 +233,49 @@ async fn news_of_bans_is_heard_where_a_sentinel_says() {
     .await;
 }
 
+/// Slots that nobody has when the store is first asked are looked for again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slots_that_are_assigned_later_are_found() {
+    let server = Server::start_with(&[
+        "--cluster-enabled",
+        "yes",
+        "--cluster-require-full-coverage",
+        "no",
+    ]);
+    let assign = |slots: std::ops::Range<u16>| {
+        let slots: Vec<_> = slots.map(|it| it.to_string()).collect();
+        let slots = slots.iter().map(String::as_str);
+        let command: Vec<_> = ["cluster", "addslots"].into_iter().chain(slots).collect();
+        assert_eq!(server.cli(&command), "OK");
+        wait_for("the cluster is up", || {
+            let info = server.cli(&["cluster", "info"]);
+            info.contains("cluster_state:ok")
+        });
+    };
+    assign(0..8192);
+    let store = store(std::slice::from_ref(&server));
+    let limiter = denying(&store, "later", Quota::per_day(1).with_burst(3000));
+    let ask = async || {
+        let mut away = Vec::new();
+        for key in 0..30 {
+            if let Err(error) = limiter.check(&key, 1).await {
+                away.push(error.to_string());
+            }
+        }
+        away
+    };
+    // Those who have a slot are decided all the while.
+    let first = ask().await;
+    assert!((1..30).contains(&first.len()), "{first:?}");
+    for _ in 0..5 {
+        assert_eq!(ask().await.len(), first.len());
+    }
+    let reason = "a node of the shared store's cluster does not serve";
+    assert!(first.iter().all(|it| it == reason), "{first:?}");
+    assign(8192..16384);
+    eventually("all are decided", async || ask().await.is_empty()).await;
+}
+
 /// One of three nodes dies: its clients are decided as the limit says, and nobody else's.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_other_nodes_decide_while_one_is_away() {
