@@ -139,6 +139,11 @@ async fn redirect(cluster: &Cluster, mut call: Call, settings: &Settings) {
 async fn send(node: &Node, mut batch: Vec<Call>) -> Vec<Call> {
     let mut elsewhere = Vec::new();
     let mut unknown = Vec::new();
+    // Who has gone while a connection was made is not charged.
+    batch.retain(|call| !call.is_forsaken());
+    if batch.is_empty() {
+        return elsewhere;
+    }
     let pipeline = pipeline(&mut batch);
     let answers = match node.send(&pipeline).await {
         Ok(answers) => answers,

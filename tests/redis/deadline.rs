@@ -343,6 +343,23 @@ async fn a_server_that_is_silent_from_the_start_is_not_waited_for() {
     }
 }
 
+/// What has not been sent when its caller gives up is never charged.
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_comes_too_late_charges_nothing() {
+    let server = Server::start_with(&["--requirepass", "password"]);
+    let proxy = Proxy::start(server.port).await;
+    // Nobody is there yet to answer to the password.
+    proxy.cut();
+    let limits = Limits::new(builder(&proxy.address()).password(SecretString::from("password")));
+    let (_, limiter) = &limits.each[1];
+    assert!(limiter.check("key", 1).await.is_err());
+    let _held = Held::start();
+    proxy.mend();
+    assert!(limiter.check("another", 1).await.is_ok());
+    let verdict = limiter.peek("key", 0).await.unwrap();
+    assert_eq!(verdict.remaining(), BURST);
+}
+
 /// Who is counted by the instance after a wait finds others counted meanwhile, and nothing of theirs gone.
 #[tokio::test(start_paused = true)]
 async fn what_is_left_of_a_share_is_told_as_of_the_end_of_the_wait() {
