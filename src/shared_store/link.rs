@@ -178,6 +178,11 @@ impl Node {
         self.dead.store(true, Ordering::Relaxed);
     }
 
+    /// Returns its host, if it is a node of a cluster.
+    pub(crate) fn host(&self) -> &str {
+        self.part.as_ref().map_or("", |(_, place)| &place.0)
+    }
+
     /// Returns what a failure of this server means for the store.
     pub(crate) fn cause(&self, cause: Cause) -> Cause {
         if self.part.is_some() {

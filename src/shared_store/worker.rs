@@ -231,7 +231,7 @@ fn read(node: &Node, value: Option<Value>) -> Answer {
         Some(value) => return Answer::Known(Ok(value)),
         None => return Answer::Known(Err(Cause::Reply)),
     };
-    let place = || redirection(error.details()?);
+    let place = || redirection(error.details()?, node.host());
     match (error.code(), place()) {
         ("NOSCRIPT", _) => return Answer::NoScript,
         ("ASK", Some(place)) => return Answer::Elsewhere(Redirected::Ask(place)),

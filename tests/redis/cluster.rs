@@ -136,6 +136,28 @@ async fn a_slot_that_moves_is_followed_and_nothing_is_lost() {
     assert_eq!(from.cli(&["keys", "*moving*"]), "");
 }
 
+/// Nodes may leave it to their clients to know where they are.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_tell_no_host_are_on_that_of_the_one_who_was_asked() {
+    if Server::start().is_of_version_6() {
+        return;
+    }
+    let servers = start_with(&["--cluster-preferred-endpoint-type", "unknown-endpoint"]);
+    let limiter = denying(&store(&servers), "host", Quota::per_day(100));
+    assert!(limiter.check("key", 1).await.unwrap().is_admitted());
+    let key_of = |it: &Server| it.cli(&["keys", "*:host:*"]);
+    let from = servers.iter().find(|it| !key_of(it).is_empty()).unwrap();
+    let to = servers.iter().find(|it| it.port != from.port).unwrap();
+    let slot = from.cli(&["cluster", "keyslot", &key_of(from)]);
+    let id = to.cli(&["cluster", "myid"]);
+    from.cli(&["del", &key_of(from)]);
+    for server in &servers {
+        server.cli(&["cluster", "setslot", &slot, "node", &id]);
+    }
+    assert!(limiter.check("key", 1).await.unwrap().is_admitted());
+    assert_ne!(key_of(to), "");
+}
+
 /// A sentinel, and the master and the replica that it watches.
 struct Watched {
     _directory: TempDir,

@@ -161,6 +161,11 @@ impl Server {
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }
 
+    /// Returns whether this is Redis 6, the oldest that is supported, which lacks some settings.
+    pub(crate) fn is_of_version_6(&self) -> bool {
+        self.cli(&["info", "server"]).contains("redis_version:6.")
+    }
+
     pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
