@@ -8,7 +8,7 @@ use crate::{
     clock::Clock,
     rate_limit::{
         limiter::{RateLimiter, RateLimiterBuilder},
-        set::{Kind, QuotaSet, RateLimitError},
+        set::{Kind, MAX_REMEMBERED, QuotaSet, RateLimitError},
         shared::{
             cache::DenyCache,
             decide::{DECIDE, Decided, FORGET, KeyNames, Operation, WideKey},
@@ -549,6 +549,14 @@ impl SharedSettings {
         }
     }
 
+    /// Refuses what would take more memory than there is.
+    pub(crate) fn verify(&self) -> Result<(), RateLimitError> {
+        if self.remembered > MAX_REMEMBERED {
+            return Err(RateLimitError(Kind::TooManyRemembered));
+        }
+        Ok(())
+    }
+
     /// Returns a builder for the limiter of this instance, which has room for what it counts.
     pub(crate) fn local(&self, local: RateLimiterBuilder) -> RateLimiterBuilder {
         match self.on_failure {
@@ -625,9 +633,10 @@ impl SharedRateLimiterBuilder {
     ///
     /// # Errors
     ///
-    /// Refuses a name that is not 1 to 32 letters, digits, `-`, `_` and `.` or that another limiter of the store has, and what
-    /// [`RateLimiterBuilder::build`] refuses.
+    /// Refuses a name that is not 1 to 32 letters, digits, `-`, `_` and `.` or that another limiter of the store has, more than 2^24 remembered
+    /// refusals, and what [`RateLimiterBuilder::build`] refuses.
     pub fn build(self) -> Result<SharedRateLimiter, RateLimitError> {
+        self.shared.verify()?;
         let clock = self.local.clock_of();
         let local = self.shared.local(self.local).build()?;
         let name = SharedName::take(&self.shared.store, &self.name)?;
