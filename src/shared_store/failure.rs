@@ -56,7 +56,6 @@ impl Cause {
             | Self::Connection
             | Self::Loading
             | Self::Memory
-            | Self::Permission
             | Self::ReadOnly => true,
             Self::Away
             | Self::Busy
@@ -64,6 +63,8 @@ impl Cause {
             | Self::Node
             | Self::NodeCertificate
             | Self::NoRuntime
+            // Limits need other ones than bans.
+            | Self::Permission
             | Self::Reply
             | Self::Timeout => false,
         }

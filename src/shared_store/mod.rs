@@ -70,6 +70,7 @@
 //! | a replica, or read-only | the limit's choice, at once | `limiter_store_failed` | `faults::a_replica_is_given_up_and_a_master_used` |
 //! | out of memory | the limit's choice, at once; refusals are still decided | `limiter_store_failed` | `faults::a_server_without_memory_is_given_up_and_used_again` |
 //! | a permission is missing | the limit's choice, at once | `limiter_store_failed` | `faults::a_user_without_permission_is_given_up_and_used_again` |
+//! | one that bans need alone | nothing; bans are not shared | none while there are limits to decide | `faults::a_permission_that_only_bans_need_is_no_fault_of_limits` |
 //! | a node of a cluster killed | its clients: the limit's choice, at once; the others are decided | `limiter_store_failed` | `cluster::the_other_nodes_decide_while_one_is_away` |
 //! | a node of a cluster frozen | its clients: the limit's choice, after the deadline; the others too until that is noticed, then they are decided | `limiter_store_failed` | `cluster::the_other_nodes_decide_while_one_is_frozen` |
 //! | all nodes of a cluster killed | the limit's choice, at once; each node decides again when it is back | `limiter_store_failed` | `cluster::nodes_that_come_back_decide_before_all_are_there` |

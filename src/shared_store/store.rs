@@ -302,7 +302,13 @@ impl Drop for Registration {
 const RELISTEN: Duration = Duration::from_millis(500);
 /// A connection that has not answered for so long is given up at the earliest.
 const MIN_RESPONSE: Duration = Duration::from_millis(200);
-/// Writes, for that is what a replica, a store without memory and a user without permission cannot do.
-const PROBE: &str = "return redis.call('SET', KEYS[1], '1', 'PX', '1000')";
+/// Does all that the script of limits may do, or a store that can do the half of it would be taken for one that is back. It writes first with what
+/// takes memory: a script that has written may write more where there is none left.
+const PROBE: &str = "
+local time = redis.call('TIME')
+redis.call('GET', KEYS[1])
+redis.call('SET', KEYS[1], '1', 'PXAT', string.format('%.0f', time[1] * 1000 + 1000))
+return redis.call('DEL', KEYS[1])
+";
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 
 use crate::{
     proxy::Proxy,
-    support::{Server, Words, builder, denying, eventually},
+    support::{Server, Words, builder, denying, eventually, jail},
 };
 
 /// So many tasks ask all the time.
@@ -194,6 +194,42 @@ async fn a_user_without_permission_is_given_up_and_used_again() {
         async |it| drop(it.cli(&["acl", "setuser", "default", "+set"])),
     )
     .await;
+}
+
+/// A store that takes writes, and nothing else that is needed, is not tried again and again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_permission_that_writing_does_not_need_is_missed_once() {
+    let server = Server::start();
+    let load = Load::start(&server.address()).await;
+    for command in ["time", "get"] {
+        server.cli(&["acl", "setuser", "default", &format!("-{command}")]);
+        let before = load.denied.load(Ordering::Relaxed);
+        // Several probes have been answered meanwhile.
+        eventually("requests are denied", async || {
+            before + 2000 < load.denied.load(Ordering::Relaxed)
+        })
+        .await;
+        assert_eq!(load.words.take(), ["limiter_store_failed"], "{command}");
+        server.cli(&["acl", "setuser", "default", &format!("+{command}")]);
+        load.serves().await;
+        assert_eq!(load.words.take(), ["limiter_store_recovered"], "{command}");
+    }
+    load.end().await;
+}
+
+/// Limits do not need what bans need.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_permission_that_only_bans_need_is_no_fault_of_limits() {
+    let server = Server::start();
+    server.cli(&["acl", "setuser", "default", "-hget", "-hset"]);
+    let load = Load::start(&server.address()).await;
+    let jail = jail(&load.store);
+    assert!(!jail.synchronize(Duration::from_secs(3)).await);
+    load.serves().await;
+    assert_eq!(load.denied.load(Ordering::Relaxed), 0);
+    assert_eq!(load.words.take(), [""; 0]);
+    assert_ne!(load.store.failures(), 0);
+    load.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
