@@ -450,14 +450,17 @@ impl SharedRateLimiter {
         if derived.own.is(&quotas) {
             return derived.forms.clone();
         }
-        // They have been replaced. Of several that notice, one prevails.
-        let derived = Arc::new(Derived {
+        // They have been replaced. Of several that notice, one prevails, and all take what it has made: reservations know their quotas by identity.
+        let new = Arc::new(Derived {
             forms: of(&quotas),
             own: quotas,
         });
-        let forms = derived.forms.clone();
-        self.0.derived.store(derived);
-        forms
+        let before = self.0.derived.compare_and_swap(&derived, Arc::clone(&new));
+        if before.own.is(&new.own) {
+            before.forms.clone()
+        } else {
+            new.forms.clone()
+        }
     }
 }
 
@@ -651,3 +654,37 @@ pub(crate) fn local_key(key: WideKey) -> KeyHash {
 
 /// So many refusals are remembered unless somebody says otherwise.
 pub(crate) const REMEMBERED: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Barrier, thread};
+
+    use secrecy::SecretString;
+
+    use super::*;
+    use crate::{event::sink::NullSink, rate_limit::quota::Quota};
+
+    /// A reservation whose quotas are not those of the limiter would not be settled.
+    #[test]
+    fn all_who_notice_replaced_quotas_have_the_same() {
+        let hash_key = SecretString::from("0123456789abcdef");
+        let store = RedisStore::builder("redis://127.0.0.1:1", hash_key).sink(NullSink);
+        let store = store.build().unwrap();
+        let limiter = SharedRateLimiter::builder(&store, "quotas", Quota::per_hour(1));
+        let limiter = limiter.build().unwrap();
+        for limit in 1..500 {
+            limiter.replace_quotas(Quota::per_hour(limit)).unwrap();
+            let barrier = Barrier::new(4);
+            let notice = || {
+                barrier.wait();
+                limiter.forms(None).micros
+            };
+            let found = thread::scope(|scope| {
+                let threads = [(); 4].map(|()| scope.spawn(notice));
+                threads.map(|it| it.join().unwrap())
+            });
+            let of_later = limiter.forms(None).micros;
+            assert!(found.iter().all(|it| it.is(&of_later)), "{limit}");
+        }
+    }
+}
