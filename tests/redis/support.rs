@@ -38,6 +38,7 @@ pub(crate) struct Server {
 }
 
 /// Where a server finds its certificate and its key, and whom it trusts itself.
+#[cfg(feature = "redis-tls")]
 pub(crate) struct Certificates {
     pub(crate) certificate: PathBuf,
     pub(crate) key: PathBuf,
@@ -70,6 +71,7 @@ impl Server {
     }
 
     /// Has the server speak TLS, and nothing else, with clients and with other servers.
+    #[cfg(feature = "redis-tls")]
     pub(crate) fn with_tls(mut self, certificates: &Certificates) -> Self {
         let [certificate, key, trusted] = [
             &certificates.certificate,
