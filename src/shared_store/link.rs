@@ -37,7 +37,7 @@ const REMEMBERED: Duration = Duration::from_secs(60);
 /// The host and port of a node.
 pub(crate) type Place = (String, u16);
 
-/// The nodes of a cluster that have not answered, so that nobody else waits for them.
+/// The nodes of a cluster and the sentinels that have not answered, or wrongly, so that nobody else waits for them.
 #[derive(Debug, Default)]
 pub(crate) struct Absent(Lock<HashMap<Place, Instant>>);
 
@@ -57,8 +57,8 @@ impl Absent {
         self.places().remove(place);
     }
 
-    fn is_known(&self, place: &Place) -> bool {
-        self.places().contains_key(place)
+    fn since(&self, place: &Place) -> Option<Instant> {
+        self.places().get(place).copied()
     }
 
     /// Returns whether it is time to try a node; whoever is told so is the only one for a while.
@@ -88,6 +88,8 @@ pub(crate) struct Node {
     dead: Arc<AtomicBool>,
     /// Where it is, if there are others that have other keys.
     part: Option<(Arc<Absent>, Place)>,
+    /// The sentinel that takes it for the master, if there is one.
+    told_by: Option<(Arc<Absent>, Place)>,
 }
 
 /// Connections to the nodes of a cluster, made when they are needed.
@@ -111,18 +113,17 @@ impl Link {
     ) -> Result<Self, Cause> {
         let mut failure = Cause::Connection;
         let mut addresses: Vec<_> = settings.addresses.iter().collect();
-        // Everybody waits: who has not answered before is asked last.
-        addresses.sort_by_key(|address| absent.is_known(&place(address)));
+        // Everybody waits: who has not answered before is asked last, and of several the one whose turn is longest ago first.
+        addresses.sort_by_key(|address| absent.since(&place(address)));
         for address in addresses {
             let opened = match &settings.topology {
-                Topology::Cluster => {
-                    let opened = Cluster::open(address, settings, response, absent).await;
-                    if opened.is_err() {
-                        absent.insert(&place(address));
-                    }
-                    opened
+                Topology::Cluster => Cluster::open(address, settings, response, absent).await,
+                Topology::Sentinel(_) => {
+                    let node = Node::open(address, settings, response, Arc::default()).await;
+                    let told_by = Some((Arc::clone(absent), place(address)));
+                    node.map(|node| Self::Single(Node { told_by, ..node }))
                 }
-                Topology::Sentinel(_) | Topology::Single => {
+                Topology::Single => {
                     let node = Node::open(address, settings, response, Arc::default()).await;
                     node.map(Self::Single)
                 }
@@ -131,6 +132,7 @@ impl Link {
                 Ok(link) => return Ok(link),
                 Err(cause) => failure = cause,
             }
+            absent.insert(&place(address));
         }
         Err(failure)
     }
@@ -170,12 +172,21 @@ impl Node {
             connection,
             dead,
             part: None,
+            told_by: None,
         })
     }
 
     /// Sees to it that the connection, and the link it belongs to, is not used again.
-    pub(crate) fn kill(&self) {
+    fn kill(&self) {
         self.dead.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes note that it takes no writes: another server may have become the master.
+    pub(crate) fn is_no_master(&self) {
+        self.kill();
+        if let Some((absent, sentinel)) = &self.told_by {
+            absent.insert(sentinel);
+        }
     }
 
     /// Returns its host, if it is a node of a cluster.

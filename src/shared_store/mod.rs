@@ -71,6 +71,8 @@
 //! | out of memory | the limit's choice, at once; refusals are still decided | `limiter_store_failed` | `faults::a_server_without_memory_is_given_up_and_used_again` |
 //! | a permission is missing | the limit's choice, at once | `limiter_store_failed` | `faults::a_user_without_permission_is_given_up_and_used_again` |
 //! | one that bans need alone | nothing; bans are not shared | none while there are limits to decide | `faults::a_permission_that_only_bans_need_is_no_fault_of_limits` |
+//! | another master behind the sentinels | the limit's choice, until they tell of it | `limiter_store_failed` | `cluster::the_master_that_a_sentinel_names_is_used` |
+//! | a sentinel is wrong about the master | the limit's choice, until another one is asked | `limiter_store_failed` | `cluster::a_sentinel_that_is_wrong_about_the_master_is_asked_last` |
 //! | a node of a cluster killed | its clients: the limit's choice, at once; the others are decided | `limiter_store_failed` | `cluster::the_other_nodes_decide_while_one_is_away` |
 //! | a node of a cluster frozen | its clients: the limit's choice, after the deadline; the others too until that is noticed, then they are decided | `limiter_store_failed` | `cluster::the_other_nodes_decide_while_one_is_frozen` |
 //! | all nodes of a cluster killed | the limit's choice, at once; each node decides again when it is back | `limiter_store_failed` | `cluster::nodes_that_come_back_decide_before_all_are_there` |
@@ -80,6 +82,8 @@
 //! | the password was replaced | the limit's choice, at once, until the new one is here | `limiter_store_failed` | `acl::a_password_that_was_replaced_is_used_by_the_next_connection` |
 //! | restarted empty | quotas are full; bans are told again by the instances | as for killed | `bans::a_store_that_was_emptied_is_filled_again` |
 //! | comes back as it was before, or a replica that has missed the last | quotas are as they were then; bans are told again by the instances | as for killed | `bans::a_store_that_has_lost_the_newest_bans_is_told_them_again` |
+//! | a slot of a cluster is not served | its clients: the limit's choice, at once; the others are decided | `limiter_store_failed` | `cluster::slots_that_are_assigned_later_are_found` |
+//! | connections closed while nobody asks | nothing | none | `faults::a_connection_that_was_closed_while_idle_is_no_fault` |
 //! | scripts flushed | nothing | none | `cases::a_flushed_script_is_loaded_again_and_counted_once` |
 //! | more decisions in flight than may be | the limit's choice, at once | none | `faults::decisions_in_flight_are_bounded` |
 //! | the clock of an instance is wrong | nothing | none | `faults::the_clock_of_an_instance_does_not_matter` |

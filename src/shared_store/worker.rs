@@ -241,8 +241,8 @@ fn read(node: &Node, value: Option<Value>) -> Answer {
     }
     let cause = Cause::of_code(error.code(), error.details());
     if cause == Cause::ReadOnly {
-        // Another server may have become the master: the next connection finds it.
-        node.kill();
+        // The next connection finds the one that takes them.
+        node.is_no_master();
     }
     Answer::Known(Err(node.cause(cause)))
 }

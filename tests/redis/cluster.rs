@@ -13,6 +13,10 @@ use palisade::{
     shared_store::{RedisStore, RedisStoreBuilder},
 };
 use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+};
 
 use crate::support::{
     Events, Server, ban_on_both, builder, denying, eventually, fail_over, join, wait_for,
@@ -296,6 +300,48 @@ async fn slots_that_are_assigned_later_are_found() {
     assert!(first.iter().all(|it| it == reason), "{first:?}");
     assign(8192..16384);
     eventually("all are decided", async || ask().await.is_empty()).await;
+}
+
+/// Starts what looks like a sentinel, and tells always of that master.
+async fn sentinel_that_tells(master: &Server) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("redis://{}", listener.local_addr().unwrap());
+    let port = master.port.to_string();
+    let answer = format!("*2\r\n$9\r\n127.0.0.1\r\n${}\r\n{port}\r\n", port.len());
+    tokio::spawn(async move {
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let answer = answer.clone();
+            tokio::spawn(async move {
+                let mut asked = [0; 1024];
+                while let Ok(1..) = client.read(&mut asked).await {
+                    client.write_all(answer.as_bytes()).await.unwrap();
+                }
+            });
+        }
+    });
+    address
+}
+
+/// A sentinel that is cut off may take for the master what is none any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sentinel_that_is_wrong_about_the_master_is_asked_last() {
+    let servers = [Server::start(), Server::start()];
+    let port = servers[1].port.to_string();
+    servers[0].cli(&["replicaof", "127.0.0.1", &port]);
+    let wrong = sentinel_that_tells(&servers[0]).await;
+    let right = sentinel_that_tells(&servers[1]).await;
+    let store = builder(&wrong)
+        .sentinel("main", [right])
+        .deadline(Duration::from_secs(5))
+        .build()
+        .unwrap();
+    let limiter = denying(&store, "wrong", Quota::per_day(100));
+    assert!(limiter.check("key", 1).await.is_err());
+    eventually("the master decides", async || {
+        limiter.check("key", 1).await.is_ok()
+    })
+    .await;
 }
 
 /// One of three nodes dies: its clients are decided as the limit says, and nobody else's.
