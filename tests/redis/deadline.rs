@@ -3,7 +3,8 @@
 //! The clock here is tokio's, paused: it stands still while a task has something to do, and moves on to the next timer when all of them wait. So the
 //! time that a decision has taken is the time of the timers that it has waited for, to the millisecond, and a busy machine does not add to it. That
 //! misses nothing that a decision may wait for: the tests, the limiters, the task that sends calls and the client of the store are all on one thread, and
-//! wait for each other, for sockets and for timers, all of them tokio's. What blocked the thread would not be seen, and would stop every other test.
+//! wait for each other, for sockets and for timers, all of them tokio's. What blocked the thread would not be seen: that is for the tests of
+//! [faults](crate::faults), which run by the clock of the machine.
 //!
 //! Such a clock does not wait for what is on its way between two sockets: where nobody [holds](Held) it, answers of the store come after the deadline or
 //! before it, as it happens. Where they never come, that makes no difference.

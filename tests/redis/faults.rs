@@ -226,7 +226,6 @@ async fn a_permission_that_only_bans_need_is_no_fault_of_limits() {
     let jail = jail(&load.store);
     assert!(!jail.synchronize(Duration::from_secs(3)).await);
     load.serves().await;
-    assert_eq!(load.denied.load(Ordering::Relaxed), 0);
     assert_eq!(load.words.take(), [""; 0]);
     assert_ne!(load.store.failures(), 0);
     load.end().await;
@@ -413,6 +412,9 @@ async fn a_connection_that_was_closed_while_idle_is_no_fault() {
         server.cli(&["client", "kill", "type", "normal"]);
         // Until it is known here, too.
         tokio::time::sleep(Duration::from_millis(100)).await;
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
     }
     assert_eq!(limiter.peek("key", 0).await.unwrap().remaining(), 95);
     assert_eq!(store.failures(), 0);
