@@ -57,7 +57,7 @@
 //!
 //! Each limit says what becomes of its requests: [`OnStoreFailure`]. No request waits longer than the deadline, whatever has happened (`deadline::a_frozen_server_is_not_waited_for`
 //! and its neighbors, to 10 ms, on a clock that a busy machine does not slow down). After five decisions in a row that came too late, or one error
-//! that leaves no doubt, the store is not asked at all until a probe, which writes, has been answered. A node of a cluster is left alone by itself. That is one event when it goes, `limiter_store_failed`, and one
+//! that leaves no doubt, the store is not asked at all until a probe, which writes, has been answered; probes pause for longer where the store comes and goes. A node of a cluster is left alone by itself. That is one event when it goes, `limiter_store_failed`, and one
 //! when it is back, `limiter_store_recovered`; the gauge `palisade_store_up` shows it meanwhile and `palisade_store_failures_total` counts the requests. What was counted in
 //! the store before is still there when it is back, but for what a restart has lost.
 //!

@@ -15,7 +15,7 @@ use tokio::{
     runtime::Handle,
     sync::{mpsc, oneshot},
     task::AbortHandle,
-    time,
+    time::{self, Instant},
 };
 
 #[cfg(feature = "jail")]
@@ -45,6 +45,8 @@ pub(crate) struct Inner {
     in_flight: AtomicUsize,
     /// The task that looks when the store is back.
     probing: Mutex<Option<AbortHandle>>,
+    /// When a probe was last answered, and after which pause.
+    recovered: Mutex<Option<(Instant, Duration)>>,
     names: Mutex<HashSet<Arc<str>>>,
     probe: Arc<Script>,
 }
@@ -57,6 +59,7 @@ impl RedisStore {
             calls: Mutex::new(None),
             in_flight: AtomicUsize::new(0),
             probing: Mutex::new(None),
+            recovered: Mutex::new(None),
             names: Mutex::default(),
             probe: Arc::new(Script::new(PROBE)),
         }))
@@ -240,7 +243,10 @@ impl RedisStore {
 
 /// Asks at ever longer pauses whether the store is back.
 async fn probe(inner: Weak<Inner>) {
-    let mut pause = FIRST_PAUSE;
+    let mut pause = match inner.upgrade() {
+        Some(inner) => inner.first_pause(),
+        None => return,
+    };
     loop {
         time::sleep(pause).await;
         let Some(inner) = inner.upgrade() else {
@@ -248,9 +254,34 @@ async fn probe(inner: Weak<Inner>) {
         };
         let store = RedisStore(inner);
         if store.probe().await {
+            store.0.note_recovered(pause);
             return;
         }
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        pause = longer(pause);
+    }
+}
+
+fn longer(pause: Duration) -> Duration {
+    (pause * 2).min(LONGEST_PAUSE)
+}
+
+impl Inner {
+    /// Returns how long to wait for the first probe: longer where the store was back for a short while alone, as one that answers probes and not the
+    /// load that follows.
+    fn first_pause(&self) -> Duration {
+        let recovered = self.recovered.lock();
+        match *recovered.unwrap_or_else(PoisonError::into_inner) {
+            Some((since, pause)) if since.elapsed() < STANDS => longer(pause),
+            _ => FIRST_PAUSE,
+        }
+    }
+
+    fn note_recovered(&self, pause: Duration) {
+        let mut recovered = self
+            .recovered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *recovered = Some((Instant::now(), pause));
     }
 }
 
@@ -312,3 +343,29 @@ return redis.call('DEL', KEYS[1])
 ";
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// A store that has answered for so long is as good as one that was never away.
+const STANDS: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use secrecy::SecretString;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_comes_and_goes_is_probed_less_often() {
+        let hash_key = SecretString::from("0123456789abcdef");
+        let store = RedisStore::builder("redis://127.0.0.1:1", hash_key).build();
+        let store = store.unwrap();
+        let mut pauses = Vec::new();
+        for _ in 0..6 {
+            let pause = store.0.first_pause();
+            store.0.note_recovered(pause);
+            pauses.push(pause.as_millis());
+            time::sleep(STANDS / 2).await;
+        }
+        assert_eq!(pauses, [50, 100, 200, 400, 500, 500]);
+        time::sleep(STANDS / 2).await;
+        assert_eq!(store.0.first_pause(), FIRST_PAUSE);
+    }
+}
