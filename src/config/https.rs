@@ -121,6 +121,11 @@ impl HttpsConfig {
         builder.https(https)
     }
 
+    /// Returns whether something here takes the word of a trusted proxy.
+    pub(crate) fn asks_proxies(&self) -> bool {
+        self.scheme != SchemeKind::Listener || self.forwarded_host
+    }
+
     fn hosts(&self, proxies: Option<&TrustedProxies>, faults: &mut Faults) -> Option<AllowedHosts> {
         if self.hosts.is_empty() {
             for (key, is_set) in [
@@ -181,7 +186,7 @@ impl HttpsConfig {
         ]
     }
 
-    /// Refuses what only redirects have a use for: whoever wrote it expects one.
+    /// Refuses what only redirects have a use for: whoever wrote it expects one. The host may stay when the mode is switched.
     fn refuse_redirects(&self, faults: &mut Faults) {
         for (key, is_set) in self.for_redirects() {
             if is_set {
@@ -238,21 +243,8 @@ impl HttpsConfig {
 
 /// Reads a host with or without a port.
 fn target(host: &str) -> Result<RedirectTarget, String> {
-    let expected = "expected a host, as \"api.example.com\" or \"api.example.com:8443\"";
-    let (name, port) = match host.rsplit_once(':') {
-        Some((name, port)) if !port.contains(']') => {
-            let port = port
-                .parse::<u16>()
-                .map_err(|error| format!("{host:?}: {error}; {expected}"))?;
-            (name, Some(port))
-        }
-        _ => (host, None),
-    };
-    let target: RedirectTarget = name
-        .parse()
-        .map_err(|error| format!("{}; {expected}", in_full(&error)))?;
-    Ok(match port {
-        Some(port) => target.with_port(port),
-        None => target,
+    host.parse().map_err(|error| {
+        let expected = "expected a host, as \"api.example.com\" or \"api.example.com:8443\"";
+        format!("{}; {expected}", in_full(&error))
     })
 }

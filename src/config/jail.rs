@@ -41,7 +41,7 @@ pub struct JailConfig {
     pub max_ban_time: Option<Period>,
     /// How long a client is remembered after a ban, where bans grow; a day if nothing is said.
     pub memory: Option<Period>,
-    /// Who is never banned, beside loopback and the trusted proxies.
+    /// Who is never banned, beside loopback and the proxies that `client_ip` names by address.
     pub exempt: IpSet,
     /// The status that banned clients are answered with; 403 if nothing is said.
     pub status: Option<RefusalStatus>,
@@ -154,7 +154,7 @@ impl JailConfig {
     pub(crate) fn assemble(
         &self,
         builder: SecurityBuilder,
-        proxies: &IpSet,
+        proxies: [&IpSet; 2],
         surroundings: &Surroundings,
         faults: &mut Faults,
     ) -> SecurityBuilder {
@@ -163,8 +163,10 @@ impl JailConfig {
         let ban_time = self.ban_time(self.ban_time);
         let mut jail = JailBuilder::new()
             .ban_time(ban_time)
-            .exempt(self.exempt.clone())
-            .exempt(proxies.clone());
+            .exempt(self.exempt.clone());
+        for proxies in proxies {
+            jail = jail.exempt(proxies.clone());
+        }
         for (key, period) in [
             ("ban_time", Some(self.ban_time)),
             ("trap_ban_time", self.trap_ban_time),

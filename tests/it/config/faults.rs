@@ -182,6 +182,11 @@ fn contradictions_are_told_all_at_once() {
         &with("[https]\nmode = \"redirect\"\nredirect_host = \"api.example.com:x\""),
         &[("https.redirect_host", "8443")],
     );
+    for port in ["0", "+443", "65536"] {
+        let host =
+            format!("[https]\nmode = \"redirect\"\nredirect_host = \"api.example.com:{port}\"");
+        check_build(&with(&host), &[("https.redirect_host", "8443")]);
+    }
     check_build(
         &with("[https]\nmode = \"reject\"\ntemporary_redirect = true"),
         &[("https.temporary_redirect", "redirect")],
@@ -338,6 +343,24 @@ fn what_reads_like_protection_and_is_none_is_refused() {
         &limit("key = \"method\", ipv6_prefix = 64"),
         &[("rate_limit.limits[0].ipv6_prefix", "client_ip")],
     );
+    for key in [
+        "trusted_proxies = [\"10.0.0.2\"]",
+        "trusted_hops = 1",
+        "trust_unix_sockets = true",
+        "dangerous_trust_everyone = true",
+    ] {
+        let name = key.split(' ').next().unwrap();
+        let path = format!("client_ip.{name}");
+        check_build(&with(key), &[(&path, "x_forwarded_for")]);
+        let scheme = with(&format!("{key}\n[https]\nscheme = \"x_forwarded_proto\""));
+        assert!(
+            parse(&scheme)
+                .unwrap()
+                .assemble(&Surroundings::new())
+                .is_ok(),
+            "{key}"
+        );
+    }
     for jail in ["traps = [\"common\"]", "rules = [{status = 401}]"] {
         check_build(
             &with(&format!("[jail]\n{jail}")),
