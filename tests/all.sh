@@ -82,6 +82,15 @@ check_readme() {
     echo "README.md: without default features there are $none crates, with them $default" >&2
     return 1
   fi
+  local features tree
+  for features in " --no-default-features" ""; do
+    # shellcheck disable=SC2086 # none or one
+    tree=$(cargo tree -p palisade -e normal$features | sed '1s| (.*||')
+    if [ "$(sed -n "\|<code>cargo tree -e normal$features</code>|,\|</details>|p" README.md | sed -n '/^```text$/,/^```$/{/^```/d;p}')" != "$tree" ]; then
+      printf 'README.md: cargo tree -e normal%s is now\n%s\n' "$features" "$tree" >&2
+      return 1
+    fi
+  done
   echo "$none and $default crates, as it says"
 }
 

@@ -6,6 +6,8 @@
 #   tests/instructions.sh          checks
 #   tests/instructions.sh --show   only prints
 set -euo pipefail
+# A measurement that fails is no count of 0.
+shopt -s inherit_errexit
 cd "$(dirname "$0")/.."
 
 # What stands around the service, admitted or refused, and how many instructions it may add.

@@ -5,6 +5,8 @@
 #   instructions.sh                      all rows
 #   instructions.sh AROUND NAME...       some of them
 set -euo pipefail
+# A measurement that fails is no count of 0.
+shopt -s inherit_errexit
 cd "$(dirname "$0")"
 cargo build --release --quiet --bin count
 binary=target/release/count

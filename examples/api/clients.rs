@@ -6,7 +6,11 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use palisade::config::{ClientIpConfig, SourceKind};
+use palisade::{
+    config::{ClientIpConfig, SourceKind},
+    event::{NullSink, SharedSink},
+    ip_set::IpListFile,
+};
 
 /// What an IPv6 client has: a /56, as for the rate limit.
 const NETWORK: u128 = u128::MAX << 72;
@@ -17,6 +21,8 @@ pub(crate) struct Clients {
     most: usize,
     /// Who is behind a proxy has no connection of its own, and the proxy has those of all.
     proxies: ClientIpConfig,
+    /// The file that lists them, if one does.
+    file: Option<Mutex<IpListFile>>,
     open: Mutex<HashMap<IpAddr, usize>>,
 }
 
@@ -32,6 +38,11 @@ impl Clients {
         Arc::new(Self {
             most,
             proxies: proxies.clone(),
+            file: proxies.trusted_proxies_file.as_ref().and_then(|path| {
+                // The layer reads the same file, and tells what is wrong with it.
+                let file = IpListFile::open("trusted_proxies", path).ok()?;
+                Some(Mutex::new(file.with_sink(SharedSink::new(NullSink))))
+            }),
             open: Mutex::default(),
         })
     }
@@ -57,8 +68,19 @@ impl Clients {
     /// Returns whether the peer is a proxy, or may be one for all that is known.
     fn may_be_proxy(&self, peer: IpAddr) -> bool {
         let proxies = &self.proxies;
-        let are_named = !proxies.trusted_proxies.is_empty();
-        proxies.source != SourceKind::Peer && (!are_named || proxies.trusted_proxies.contains(peer))
+        if proxies.source == SourceKind::Peer {
+            return false;
+        }
+        if let Some(file) = &self.file {
+            let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+            file.poll();
+            return file.list().contains(peer);
+        }
+        let mut named = [&proxies.trusted_proxies, &proxies.trusted_peers]
+            .into_iter()
+            .filter(|it| !it.is_empty())
+            .peekable();
+        named.peek().is_none() || named.any(|it| it.contains(peer))
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
@@ -113,15 +135,25 @@ mod tests {
 
     #[test]
     fn a_proxy_has_the_connections_of_all() {
-        let clients = clients(
-            1,
-            "source = \"x_forwarded_for\"\ntrusted_proxies = \"10.0.0.0/8\"",
-        );
-        for (peer, expected) in [("10.0.0.1", true), ("203.0.113.7", false)] {
-            let _first = clients.admit(addr(peer)).unwrap();
-            assert_eq!(clients.admit(addr(peer)).is_some(), expected, "{peer}");
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("proxies.txt");
+        std::fs::write(&file, "10.0.0.0/8\n").unwrap();
+        for proxies in [
+            "trusted_proxies = \"10.0.0.0/8\"",
+            "trusted_hops = 1\ntrusted_peers = \"10.0.0.0/8\"",
+            &format!("trusted_proxies_file = {file:?}"),
+        ] {
+            let clients = clients(1, &format!("source = \"x_forwarded_for\"\n{proxies}"));
+            for (peer, expected) in [("10.0.0.1", true), ("203.0.113.7", false)] {
+                let _first = clients.admit(addr(peer)).unwrap();
+                assert_eq!(clients.admit(addr(peer)).is_some(), expected, "{peer}");
+            }
+            // Whoever refuses leaves nothing behind.
+            assert!(clients.lock().is_empty());
         }
-        // Whoever refuses leaves nothing behind.
-        assert!(clients.lock().is_empty());
+        // Where nobody is named, anybody may be one.
+        let clients = clients(1, "source = \"x_forwarded_for\"\ntrusted_hops = 1");
+        let _first = clients.admit(addr("203.0.113.7")).unwrap();
+        assert!(clients.admit(addr("203.0.113.7")).is_some());
     }
 }

@@ -63,21 +63,27 @@ impl<I> Idle<I> {
         }
     }
 
+    /// Looks at the time where something waits: TLS takes all that is written, and only then cannot get rid of it.
+    fn waited<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        result: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if result.is_pending() {
+            ready!(self.check(cx))?;
+        }
+        result
+    }
+
     fn written(
         &mut self,
         cx: &mut Context<'_>,
         result: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
-        match result {
-            Poll::Pending => {
-                ready!(self.check(cx))?;
-                Poll::Pending
-            }
-            Poll::Ready(result) => {
-                self.progress();
-                Poll::Ready(result)
-            }
+        if result.is_ready() {
+            self.progress();
         }
+        self.waited(cx, result)
     }
 }
 
@@ -121,10 +127,79 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Idle<I> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        let result = Pin::new(&mut self.io).poll_flush(cx);
+        self.waited(cx, result)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        let result = Pin::new(&mut self.io).poll_shutdown(cx);
+        self.waited(cx, result)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// Takes all that is written, and never gets rid of it, as TLS does where the client reads nothing.
+    struct Stuck;
+
+    impl AsyncRead for Stuck {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Stuck {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(buf.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    const LIMIT: Duration = Duration::from_secs(30);
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_taken_and_never_sent_ends_the_connection() {
+        for shuts_down in [false, true] {
+            let mut idle = Idle::new(Stuck, LIMIT, LIMIT);
+            // It is known which HTTP the client speaks.
+            idle.read(b"GET / HTTP/1.1\r\n\r\n");
+            let start = Instant::now();
+            let result = poll_fn(|cx| {
+                let mut io = Pin::new(&mut idle);
+                if shuts_down {
+                    io.poll_shutdown(cx)
+                } else {
+                    // Written once; hyper asks for no more than a flush then.
+                    if start.elapsed().is_zero() {
+                        assert!(io.as_mut().poll_write(cx, b"HTTP/1.1 200 OK").is_ready());
+                    }
+                    io.poll_flush(cx)
+                }
+            });
+            let result = timeout(2 * LIMIT, result).await.unwrap();
+            assert_eq!(result.unwrap_err().kind(), ErrorKind::TimedOut);
+            assert_eq!(start.elapsed(), LIMIT);
+        }
     }
 }

@@ -12,7 +12,7 @@ use std::{
 use palisade::{
     SecurityLayer,
     api_key::{ApiKeys, KeyFormat, NewApiKey},
-    config::{HttpsMode, Reloader, SecurityConfig, SourceKind, Surroundings},
+    config::{ClientIpConfig, HttpsMode, Reloader, SecurityConfig, SourceKind, Surroundings},
     event::{EventSink, SharedSink, TracingSink},
     ip_set::IpSet,
     secret::{ExposeSecret as _, SecretErrorKind, SecretLoader, SecretNotice},
@@ -108,6 +108,27 @@ impl Protection {
     }
 }
 
+/// Says whose word is taken for the client's address.
+fn believed(client_ip: &ClientIpConfig) -> String {
+    if client_ip.dangerous_trust_everyone {
+        return "everybody, so that any client writes its own".into();
+    }
+    let named = if let Some(hops) = client_ip.trusted_hops {
+        let peers = (!client_ip.trusted_peers.is_empty()).then(|| shown(&client_ip.trusted_peers));
+        Some(format!(
+            "the last {hops} of those who passed it on, by way of {}",
+            peers.unwrap_or_else(|| "anybody".into())
+        ))
+    } else if let Some(file) = &client_ip.trusted_proxies_file {
+        Some(format!("whom {} lists", file.display()))
+    } else {
+        (!client_ip.trusted_proxies.is_empty()).then(|| shown(&client_ip.trusted_proxies))
+    };
+    let sockets = client_ip.trust_unix_sockets.then(|| "Unix sockets".into());
+    let all: Vec<String> = named.into_iter().chain(sockets).collect();
+    format!("{} alone", all.join(" and "))
+}
+
 /// Says what protects the service, a line for each part.
 fn summary(config: &Config, security: &SecurityConfig) -> Vec<String> {
     let mut lines = Vec::new();
@@ -115,13 +136,13 @@ fn summary(config: &Config, security: &SecurityConfig) -> Vec<String> {
     lines.push(if client_ip.source == SourceKind::Peer {
         "client address: the peer of the connection; forwarding headers are ignored".into()
     } else {
-        let proxies = shown(&client_ip.trusted_proxies);
         format!(
-            "client address: {:?}, believed from {proxies} alone",
-            client_ip.source
+            "client address: {:?}, believed from {}",
+            client_ip.source,
+            believed(client_ip)
         )
     });
-    lines.push(if security.jail.enabled {
+    lines.push(if security.jail.enabled == Some(true) {
         let time = security.jail.ban_time;
         format!("automatic bans: {time} for guessing keys, probing paths or touching traps")
     } else {

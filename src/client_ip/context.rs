@@ -38,7 +38,7 @@ impl ClientContext {
         }
     }
 
-    /// Creates a context; a missing peer makes the client unknown.
+    /// Creates a context. The client is taken as it is, even where there is no peer.
     #[must_use]
     pub fn new(client: ClientIp, peer: Option<PeerAddr>) -> Self {
         Self {

@@ -104,6 +104,8 @@ impl ClientIpLayer {
 
     /// Removes forwarding headers that no trusted proxy vouches for, so that no handler can believe them by mistake.
     ///
+    /// A trusted proxy vouches for all that it lets pass, under whatever name: have it clear those that it does not set.
+    ///
     /// These are `Forwarded`, everything that begins with `X-Forwarded-`, and the headers with one address that proxies and content delivery
     /// networks are known to send. Names with underscores for hyphens (`X_Forwarded_For`), which are the same to programs that read
     /// headers out of environment variables, are removed even if they come through a trusted proxy. The default is to remove none.

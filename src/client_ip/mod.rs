@@ -83,7 +83,8 @@
 //!   [`AllowedHosts`](crate::host::AllowedHosts) says which ones are served, and only it reads `X-Forwarded-Host`.
 //!
 //! What remains: whoever can connect from a trusted address can be anybody. List the proxies, not the network they are in. And what a
-//! proxy passes on under *another* name is not looked at; [`ClientIpLayer::without_untrusted_headers`] keeps handlers from doing so.
+//! proxy passes on under *another* name is not looked at here, but it reaches the handlers: [`ClientIpLayer::without_untrusted_headers`] removes what
+//! comes from others than trusted proxies, and nothing that a trusted proxy lets pass. Have the proxy clear the names that it does not set.
 //!
 //! # The walk
 //!

@@ -50,7 +50,7 @@ pub enum UnknownReason {
 }
 
 impl UnknownReason {
-    /// Returns the reason as one constant word for events.
+    /// Returns the reason as one constant word. Events tell it as a sentence.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -18,23 +18,23 @@ use crate::{
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ApiKeysConfig {
-    /// Whether requests need a key.
+    /// Whether requests need a key; they do not if nothing is said.
     pub required: bool,
-    /// The name of the secret that holds the keys.
+    /// The name of the secret that holds the keys; `API_KEYS` if nothing is said.
     pub secret: SecretName,
-    /// How the secret holds them.
+    /// How the secret holds them; as JSON if nothing is said.
     pub format: FormatKind,
     /// A header field that keys are taken from, as `x-api-key`.
     pub header: Option<FieldName>,
-    /// Whether keys are taken from `Authorization: Bearer`.
+    /// Whether keys are taken from `Authorization: Bearer`; they are if nothing is said.
     pub bearer: bool,
-    /// The scope that every key must have.
+    /// The scope that every key must have; none if nothing is said. It is for keys that are required.
     pub scope: Option<String>,
     /// What the keys are for, as clients are told; `api` if nothing is said.
     pub realm: Option<String>,
     /// The name of the policy in events; `api_key` if nothing is said.
     pub name: Option<String>,
-    /// How often the secret is looked at for new keys.
+    /// How often the secret is looked at for new keys; every ten seconds if nothing is said.
     pub reload: Period,
 }
 
@@ -97,6 +97,9 @@ impl ApiKeysConfig {
             faults.add("api_keys.header", message);
         }
         if !self.required {
+            if self.scope.is_some() {
+                faults.add("api_keys.scope", "needs api_keys.required = true");
+            }
             return (builder, None);
         }
         let keys = given.cloned().or_else(|| {

@@ -48,6 +48,9 @@ impl SecurityConfig {
         let mut files = files.unwrap_or_else(|| ListFiles::new(sink.clone()));
         let proxies = self.client_ip.proxies(&mut files, &mut faults);
         let source = self.client_ip.source(proxies.as_ref(), &mut faults);
+        if proxies.is_some() && !self.https.asks_proxies() {
+            self.client_ip.refuse_idle_trust(&mut faults);
+        }
         let mut builder = SecurityLayer::builder(source).sink(sink.clone());
         if let Some(clock) = &surroundings.clock {
             builder = builder.shared_clock(clock.clone());
@@ -57,7 +60,8 @@ impl SecurityConfig {
         }
         #[cfg(feature = "jail")]
         {
-            let trusted = &self.client_ip.trusted_proxies;
+            let client_ip = &self.client_ip;
+            let trusted = [&client_ip.trusted_proxies, &client_ip.trusted_peers];
             builder = self
                 .jail
                 .assemble(builder, trusted, surroundings, &mut faults);

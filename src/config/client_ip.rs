@@ -49,7 +49,7 @@ pub struct ClientIpConfig {
     /// How many bytes of a header are read before the client counts as unknown; 8 KiB if nothing is said.
     #[serde(default)]
     pub max_bytes: Option<Size>,
-    /// Whether forwarding headers that no trusted proxy vouches for are removed.
+    /// Whether forwarding headers that no trusted proxy vouches for are removed. One vouches for all that it lets pass.
     #[serde(default)]
     pub remove_untrusted_headers: bool,
 }
@@ -152,6 +152,27 @@ impl ClientIpConfig {
             proxies = proxies.with_max_bytes(usize::try_from(bytes).unwrap_or(usize::MAX));
         }
         Some(proxies)
+    }
+
+    /// Refuses trust that nothing asks for: whoever wrote it expects that the client's address is read from a header.
+    pub(crate) fn refuse_idle_trust(&self, faults: &mut Faults) {
+        if self.source != SourceKind::Peer {
+            return;
+        }
+        for (key, is_set) in [
+            ("trusted_proxies", !self.trusted_proxies.is_empty()),
+            ("trusted_proxies_file", self.trusted_proxies_file.is_some()),
+            ("trusted_hops", self.trusted_hops.is_some()),
+            ("trust_unix_sockets", self.trust_unix_sockets),
+            ("dangerous_trust_everyone", self.dangerous_trust_everyone),
+        ] {
+            if is_set {
+                faults.add(
+                    format!("client_ip.{key}"),
+                    "has no use with client_ip.source = \"peer\": leave it out, or choose another source, as \"x_forwarded_for\"",
+                );
+            }
+        }
     }
 
     /// Makes the source.

@@ -23,7 +23,7 @@ use crate::{
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct EventsConfig {
-    /// How much of an address events show.
+    /// How much of an address events show; the whole if nothing is said.
     pub privacy: PrivacyKind,
     /// The length of the prefix that is shown of IPv4 addresses, with `privacy = "truncated"`; 24 if nothing is said.
     pub truncate_ipv4: Option<u8>,
@@ -32,19 +32,19 @@ pub struct EventsConfig {
     /// How long the key of tokens lives, with `privacy = "keyed"`; a day if nothing is said.
     #[cfg(feature = "privacy")]
     pub key_period: Option<Period>,
-    /// Whether repeats are counted instead of recorded.
+    /// Whether repeats are counted instead of recorded; they are if nothing is said.
     #[cfg(feature = "flood-control")]
     pub flood_control: bool,
-    /// The time within which an event of the same policy, client and action is a repeat; `0s` leaves the budget alone.
+    /// The time within which an event of the same policy, client and action is a repeat, a minute if nothing is said; `0s` leaves the budget alone.
     #[cfg(feature = "flood-control")]
     pub window: Period,
-    /// How many events per second are recorded over all clients.
+    /// How many events per second are recorded over all clients; 100 if nothing is said.
     #[cfg(feature = "flood-control")]
     pub per_second: u32,
-    /// After how large a burst.
+    /// After how large a burst; 20 if nothing is said.
     #[cfg(feature = "flood-control")]
     pub burst: u32,
-    /// How many events are remembered.
+    /// How many events are remembered; 8192 if nothing is said.
     #[cfg(feature = "flood-control")]
     pub capacity: usize,
     /// How often summaries that are due are looked for; nothing but further events makes them come if nothing is said.

@@ -25,9 +25,9 @@ use crate::{
     reason = "keys of a file, each with a name"
 )]
 pub struct HttpsConfig {
-    /// What happens to requests over plain text; they pass if nothing is said.
+    /// What happens to requests over plain text; they pass if nothing is said, and then no key that has to do with it may be there.
     pub mode: Option<HttpsMode>,
-    /// Where the scheme of a request is read from.
+    /// Where the scheme of a request is read from; from the listener if nothing is said.
     pub scheme: SchemeKind,
     /// The header field of the scheme `header`.
     pub scheme_header: Option<FieldName>,
@@ -84,7 +84,11 @@ impl HttpsConfig {
             builder = builder.hosts(hosts.clone());
         }
         let mut https = match self.mode {
-            None | Some(HttpsMode::Off) => return builder.scheme(scheme),
+            None => {
+                self.ask_for_mode(faults);
+                return builder.scheme(scheme);
+            }
+            Some(HttpsMode::Off) => return builder.scheme(scheme),
             Some(HttpsMode::Reject) => {
                 self.refuse_redirects(faults);
                 Https::reject(scheme)
@@ -117,6 +121,11 @@ impl HttpsConfig {
         builder.https(https)
     }
 
+    /// Returns whether something here takes the word of a trusted proxy.
+    pub(crate) fn asks_proxies(&self) -> bool {
+        self.scheme != SchemeKind::Listener || self.forwarded_host
+    }
+
     fn hosts(&self, proxies: Option<&TrustedProxies>, faults: &mut Faults) -> Option<AllowedHosts> {
         if self.hosts.is_empty() {
             for (key, is_set) in [
@@ -146,9 +155,26 @@ impl HttpsConfig {
         }
     }
 
-    /// Refuses what only redirects have a use for: whoever wrote it expects one.
-    fn refuse_redirects(&self, faults: &mut Faults) {
-        for (key, is_set) in [
+    /// Refuses what is of no use while plain text passes: whoever wrote it expects protection. To have none is said by `mode = "off"`.
+    fn ask_for_mode(&self, faults: &mut Faults) {
+        let others = [
+            ("redirect_host", self.redirect_host.is_some()),
+            ("exempt_paths", !self.exempt_paths.is_empty()),
+            ("credential_headers", !self.credential_headers.is_empty()),
+            ("hsts", self.hsts.is_some()),
+        ];
+        let set = self.for_redirects().into_iter().chain(others);
+        if let Some((key, _)) = set.into_iter().find(|it| it.1) {
+            faults.add(
+                "https.mode",
+                format_args!("is needed by https.{key}: \"reject\", \"redirect\", or \"off\" to let plain text pass"),
+            );
+        }
+    }
+
+    /// Returns which keys that only redirects have a use for are set.
+    fn for_redirects(&self) -> [(&'static str, bool); 5] {
+        [
             ("redirect_to_hosts", self.redirect_to_hosts),
             (
                 "dangerous_redirect_to_requested_host",
@@ -157,7 +183,12 @@ impl HttpsConfig {
             ("redirected_methods", self.redirected_methods.is_some()),
             ("temporary_redirect", self.temporary_redirect),
             ("redirect_browsers_only", self.redirect_browsers_only),
-        ] {
+        ]
+    }
+
+    /// Refuses what only redirects have a use for: whoever wrote it expects one. The host may stay when the mode is switched.
+    fn refuse_redirects(&self, faults: &mut Faults) {
+        for (key, is_set) in self.for_redirects() {
             if is_set {
                 faults.add(
                     format!("https.{key}"),
@@ -212,21 +243,8 @@ impl HttpsConfig {
 
 /// Reads a host with or without a port.
 fn target(host: &str) -> Result<RedirectTarget, String> {
-    let expected = "expected a host, as \"api.example.com\" or \"api.example.com:8443\"";
-    let (name, port) = match host.rsplit_once(':') {
-        Some((name, port)) if !port.contains(']') => {
-            let port = port
-                .parse::<u16>()
-                .map_err(|error| format!("{host:?}: {error}; {expected}"))?;
-            (name, Some(port))
-        }
-        _ => (host, None),
-    };
-    let target: RedirectTarget = name
-        .parse()
-        .map_err(|error| format!("{}; {expected}", in_full(&error)))?;
-    Ok(match port {
-        Some(port) => target.with_port(port),
-        None => target,
+    host.parse().map_err(|error| {
+        let expected = "expected a host, as \"api.example.com\" or \"api.example.com:8443\"";
+        format!("{}; {expected}", in_full(&error))
     })
 }

@@ -36,7 +36,7 @@ pub struct IpFilterConfig {
     pub deny_file: Option<PathBuf>,
     /// Further lists, with settings of their own.
     pub lists: Vec<IpListConfig>,
-    /// How often the files are looked at.
+    /// How often the files are looked at; every five seconds if nothing is said.
     pub reload: Period,
 }
 

@@ -23,17 +23,17 @@ use crate::{
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct JailConfig {
-    /// Whether there is a jail.
-    pub enabled: bool,
+    /// Whether there is a jail; there is none if nothing is said, and then there may be no rules or traps.
+    pub enabled: Option<bool>,
     /// What bans: so many failures within such a time.
     pub rules: Vec<RuleConfig>,
     /// Paths that ban who touches them: `common` for some twenty that scanners ask every server for, and any of one's own.
     pub traps: Vec<String>,
     /// How long a touch of a trap bans; as long as any other failure if nothing is said.
     pub trap_ban_time: Option<Period>,
-    /// How long a first ban lasts.
+    /// How long a first ban lasts; ten minutes if nothing is said.
     pub ban_time: Period,
-    /// By how much further bans are longer; 1 does not grow.
+    /// By how much further bans are longer; 1, which does not grow, if nothing is said.
     pub ban_growth: u32,
     /// How much is added to a ban at random, at most.
     pub ban_jitter: Option<Period>,
@@ -41,7 +41,7 @@ pub struct JailConfig {
     pub max_ban_time: Option<Period>,
     /// How long a client is remembered after a ban, where bans grow; a day if nothing is said.
     pub memory: Option<Period>,
-    /// Who is never banned, beside loopback and the trusted proxies.
+    /// Who is never banned, beside loopback and the proxies that `client_ip` names by address.
     pub exempt: IpSet,
     /// The status that banned clients are answered with; 403 if nothing is said.
     pub status: Option<RefusalStatus>,
@@ -58,7 +58,7 @@ pub struct JailConfig {
 impl Default for JailConfig {
     fn default() -> Self {
         Self {
-            enabled: false,
+            enabled: None,
             rules: Vec::new(),
             traps: Vec::new(),
             trap_ban_time: None,
@@ -154,7 +154,7 @@ impl JailConfig {
     pub(crate) fn assemble(
         &self,
         builder: SecurityBuilder,
-        proxies: &IpSet,
+        proxies: [&IpSet; 2],
         surroundings: &Surroundings,
         faults: &mut Faults,
     ) -> SecurityBuilder {
@@ -163,8 +163,10 @@ impl JailConfig {
         let ban_time = self.ban_time(self.ban_time);
         let mut jail = JailBuilder::new()
             .ban_time(ban_time)
-            .exempt(self.exempt.clone())
-            .exempt(proxies.clone());
+            .exempt(self.exempt.clone());
+        for proxies in proxies {
+            jail = jail.exempt(proxies.clone());
+        }
         for (key, period) in [
             ("ban_time", Some(self.ban_time)),
             ("trap_ban_time", self.trap_ban_time),
@@ -216,7 +218,11 @@ impl JailConfig {
         if let Some(shared) = &surroundings.store {
             jail = jail.shared(&shared.store);
         }
-        if self.enabled {
+        if self.enabled.is_none() && !(self.rules.is_empty() && self.traps.is_empty()) {
+            let message = "is needed by rules and traps: true, or false to ban nobody";
+            faults.add("jail.enabled", message);
+        }
+        if self.enabled == Some(true) {
             builder.jail(jail)
         } else {
             builder

@@ -75,6 +75,12 @@ impl LimitKey {
                 Part::Route => RateLimitKey::route(),
             });
         }
+        if ipv6_prefix.is_some() && !self.0.contains(&Part::ClientIp) {
+            faults.add(
+                format!("{path}.ipv6_prefix"),
+                format_args!("is for {path}.key with \"client_ip\": leave it out"),
+            );
+        }
         if let Some(length) = ipv6_prefix {
             let prefixed = key.clone().with_ipv6_prefix(length);
             if let Some(prefixed) = faults.take(&format!("{path}.ipv6_prefix"), prefixed) {

@@ -404,6 +404,7 @@ impl LimitConfig {
                 }
             }
         }
+        self.check_fields(path, faults);
         let (quotas, sets) = self.sets(path, faults)?;
         let widest = sets.iter().chain([&quotas]).map(QuotaSet::len).max();
         let widest = widest.unwrap_or(1);
@@ -465,6 +466,24 @@ impl LimitConfig {
             width,
             tiers,
         })
+    }
+
+    /// Refuses what is of no use without fields: whoever wrote it expects them.
+    fn check_fields(&self, path: &str, faults: &mut Faults) {
+        let has_standard = self.fields.is_some();
+        let has_any = has_standard || self.legacy_fields.is_some();
+        for (key, is_set, has_use) in [
+            ("fields_on_redirects", self.fields_on_redirects, has_any),
+            ("exposed_fields", self.exposed_fields, has_any),
+            ("partition_key", self.partition_key, has_standard),
+        ] {
+            if is_set && !has_use {
+                faults.add(
+                    format!("{path}.{key}"),
+                    format_args!("needs {path}.fields = \"draft11\""),
+                );
+            }
+        }
     }
 
     /// Refuses a cost that no client could ever pay.

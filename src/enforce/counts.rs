@@ -1,9 +1,16 @@
 //! Exact counts of what policies decided.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use crate::{
-    event::schema::Refusal,
+    event::{
+        model::{Action, SecurityEvent},
+        schema::Refusal,
+        sink::{EventSink, SharedSink},
+    },
     metrics::{
         counter::Counter,
         names::{DECISIONS_TOTAL, LABEL_DECISION, LABEL_LAYER, LABEL_POLICY},
@@ -12,7 +19,11 @@ use crate::{
 };
 
 /// The counters of all policies of a layer, by position.
-pub(crate) struct Counters(Box<[PolicyCounters]>);
+pub(crate) struct Counters {
+    policies: Box<[PolicyCounters]>,
+    /// Whether it has been told which of them observe only.
+    told: AtomicBool,
+}
 
 struct PolicyCounters {
     label: PolicyLabel,
@@ -28,13 +39,30 @@ impl Counters {
     pub(crate) fn new<P: PolicySet + ?Sized>(policies: &P) -> Self {
         let steps = 0..policies.steps();
         let counters = steps.map(|step| PolicyCounters::new(policies.step_label(step)));
-        Self(counters.collect())
+        Self {
+            policies: counters.collect(),
+            told: AtomicBool::new(false),
+        }
+    }
+
+    /// Tells which policies observe only, once: a dry run that somebody forgot looks like protection.
+    pub(crate) fn tell_unenforced(&self, sink: &SharedSink) {
+        if self.told.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        for policy in &self.policies {
+            if !policy.label.enforced() {
+                let reason = "the policy observes only: what it would refuse passes";
+                let event = SecurityEvent::new(Action::EnforcementDisabled, reason);
+                sink.record(&event.with_policy(policy.label.policy()));
+            }
+        }
     }
 
     /// Counts an admission of the policy at `step`.
     #[inline]
     pub(crate) fn admitted(&self, step: usize, admission: &Admission) {
-        if let Some(policy) = self.0.get(step) {
+        if let Some(policy) = self.policies.get(step) {
             if admission.observed {
                 policy.would_deny.increment();
             } else {
@@ -45,7 +73,7 @@ impl Counters {
 
     /// Counts a rejection by the policy at `step`.
     pub(crate) fn refused(&self, step: usize, rejection: &Rejection) {
-        if let Some(policy) = self.0.get(step) {
+        if let Some(policy) = self.policies.get(step) {
             match rejection.action().refusal() {
                 Refusal::Denied => policy.denied.increment(),
                 Refusal::Redirected => policy.redirected.increment(),
@@ -55,7 +83,7 @@ impl Counters {
     }
 
     pub(crate) fn counts(&self) -> Vec<PolicyCounts> {
-        self.0.iter().map(PolicyCounters::counts).collect()
+        self.policies.iter().map(PolicyCounters::counts).collect()
     }
 }
 

@@ -153,6 +153,7 @@ impl<S, P: ?Sized, R> Layer<S> for EnforceLayer<P, R> {
     type Service = Enforce<S, P, R>;
 
     fn layer(&self, inner: S) -> Self::Service {
+        self.gate.counters.tell_unenforced(&self.gate.sink);
         Enforce {
             inner,
             gate: Arc::clone(&self.gate),

@@ -4,7 +4,7 @@
 //! (a default) the sink is `TracingSink` behind flood control; a closure, a tuple of sinks or [`NullSink`] will do
 //! as well.
 //!
-//! An event holds no query string, no header value but the user agent, and no secret. Text that a client chose (method, path, user
+//! An event holds no query string, no header value but the user agent and `X-Request-Id`, and no secret. Text that a client chose (method, path, user
 //! agent) is cut to 256 bytes and its control characters are escaped before any sink sees it, so that it cannot forge a log line.
 //!
 //! # Sinks

@@ -51,10 +51,8 @@ pub enum Action {
     CredentialOverPlaintext,
     /// An action of the application's own policy.
     Custom(&'static str),
-    /// A policy was told to observe only.
+    /// A layer was built with a policy that observes only.
     EnforcementDisabled,
-    /// A policy was told to enforce.
-    EnforcementEnabled,
     /// Events were counted instead of recorded.
     EventsSuppressed,
     /// A trusted proxy sent a forwarding header that does not parse.
@@ -126,7 +124,6 @@ impl Action {
             Self::CredentialOverPlaintext => "credential_over_plaintext",
             Self::Custom(word) => word,
             Self::EnforcementDisabled => "enforcement_disabled",
-            Self::EnforcementEnabled => "enforcement_enabled",
             Self::EventsSuppressed => "events_suppressed",
             Self::ForwardedHeaderMalformed => "forwarded_header_malformed",
             Self::ForwardedHeaderUntrusted => "forwarded_header_untrusted",
@@ -172,7 +169,7 @@ impl Action {
             | Self::ForwardedHeaderUntrusted => "client_ip",
             Self::ConfigReloadFailed | Self::ConfigReloaded => "config",
             Self::Custom(_) => "custom",
-            Self::EnforcementDisabled | Self::EnforcementEnabled => "enforce",
+            Self::EnforcementDisabled => "enforce",
             Self::EventsSuppressed => "event",
             Self::CredentialOverPlaintext
             | Self::HttpsRedirected

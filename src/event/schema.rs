@@ -144,9 +144,8 @@ schema! {
     ClientUnknown => NOTED.class(Class::Condition),
     ConfigReloadFailed => Schema::new(&["configuration"], &["change"], FAILURE).class(Class::Alert),
     ConfigReloaded => CONFIGURED,
-    CredentialOverPlaintext => DENIED,
+    CredentialOverPlaintext => NOTED,
     EnforcementDisabled => CONFIGURED.owasp("sys_monitor_disabled", Arguments::Named),
-    EnforcementEnabled => CONFIGURED.owasp("sys_monitor_enabled", Arguments::Named),
     EventsSuppressed => Schema::new(&[], &["info"], None).class(Class::Alert),
     ForwardedHeaderMalformed => DENIED.owasp("input_validation_fail", Arguments::Field("x-forwarded-for")),
     ForwardedHeaderUntrusted => NOTED.owasp("malicious_extraneous", Arguments::Extraneous("x-forwarded-for")),
@@ -191,6 +190,16 @@ impl Action {
             Self::HttpsRedirected => Refusal::Redirected,
             Self::ClientUnknown | Self::RateLimitKeyMissing => Refusal::Unkeyed,
             _ => Refusal::Denied,
+        }
+    }
+
+    /// Returns whether a request is refused for it, or a client banned. A redirect is no refusal, and an unknown client nobody who could be named.
+    pub(crate) fn refuses(self) -> bool {
+        match self {
+            Self::ApiKeyRejected => true,
+            // Found on a request that may be let in all the same. What becomes of it is told by another event.
+            Self::ForwardedHeaderMalformed => false,
+            _ => self.ecs_types().contains(&"denied"),
         }
     }
 
@@ -349,11 +358,8 @@ mod tests {
                 Class::Condition => "once per policy",
                 Class::Ordinary => "once per client",
             };
-            let refuses = schema.kind == "event" && schema.types.contains(&"denied")
-                || matches!(
-                    action,
-                    Action::ApiKeyRejected | Action::ClientUnknown | Action::HttpsRedirected
-                );
+            let refuses = schema.kind == "event" && action.refuses()
+                || matches!(action, Action::ClientUnknown | Action::HttpsRedirected);
             let decision = match action.refusal() {
                 Refusal::Denied if refuses => "denied",
                 Refusal::Redirected if refuses => "redirected",
@@ -408,7 +414,6 @@ mod tests {
             "sensitive_read",
             "sensitive_update",
             "sys_monitor_disabled",
-            "sys_monitor_enabled",
         ];
         for name in ACTIONS.iter().filter_map(|it| it.owasp_name()) {
             assert!(VOCABULARY.contains(&name), "{name}");

@@ -191,13 +191,14 @@ impl SharedSink {
     /// Starts a thread that [ticks](EventSink::tick) the sink again and again until all clones of it are gone, so that the last summary
     /// of an attack comes in time although no further event calls for it.
     ///
-    /// An application that has a timer already may call `tick` itself.
+    /// An application that has a timer already may call `tick` itself. More often than every 10 ms it is not done.
     ///
     /// # Errors
     ///
     /// Returns the error of the operating system that has no thread left.
     pub fn with_ticker(self, every: Duration) -> io::Result<Self> {
         let sink = Arc::downgrade(&self.0);
+        let every = every.max(SHORTEST_TICK);
         thread::Builder::new()
             .name("palisade-ticker".to_owned())
             .spawn(move || {
@@ -221,6 +222,7 @@ impl SharedSink {
         if let Some(counter) = self.0.counts.get(action.slot()) {
             counter.increment();
         }
+        self.0.results.count(action);
         self.guard(|| {
             if self.0.sink.wants(action.severity()) {
                 self.0.sink.record(&event());
@@ -257,6 +259,9 @@ impl EventSink for SharedSink {
         self.guard(|| self.0.sink.flush());
     }
 }
+
+/// A thread that ticks without a pause would take a whole core.
+const SHORTEST_TICK: Duration = Duration::from_millis(10);
 
 /// Actions that are counted once more, under names of their own.
 struct Results {

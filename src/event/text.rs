@@ -2,12 +2,7 @@
 
 use std::{fmt::Write as _, time::SystemTime};
 
-use crate::event::{
-    lines::LineFormat,
-    model::{Action, SecurityEvent},
-    sanitize::is_harmful,
-    time::rfc3339,
-};
+use crate::event::{lines::LineFormat, model::SecurityEvent, sanitize::is_harmful, time::rfc3339};
 
 /// Writes events as lines of text for fail2ban, `CrowdSec` and eyes.
 ///
@@ -93,8 +88,7 @@ impl LineFormat for TextLines {
 }
 
 fn word(event: &SecurityEvent<'_>) -> &'static str {
-    let action = event.action();
-    match action == Action::ApiKeyRejected || action.ecs_types().contains(&"denied") {
+    match event.action().refuses() {
         true if event.enforced() => "denied",
         true => "observed",
         false => "noted",

@@ -5,7 +5,7 @@
 //! For an API, refuse: [`Https::reject`], the default of this crate. A client with `http://` in its configuration that is redirected goes on
 //! working. So nobody notices that it sends its key over plain text, once per request, for years. A client that is refused is mended on the
 //! first day. The key of that first request has leaked all the same, and an event `credential_over_plaintext` reports its
-//! [fingerprint](crate::event::FingerprintKey), so that its owner can find and revoke it.
+//! [fingerprint](crate::event::FingerprintKey), by which who has the keys can find and revoke it.
 //!
 //! For what people open in a browser, redirect: [`Https::redirect_to`]. `GET` and `HEAD` are redirected with 308, everything else is refused,
 //! for a form that was posted in plain text has been read by then. The target is a host of your configuration or one of a list of yours, never

@@ -53,10 +53,11 @@ impl RedirectTarget {
         }
     }
 
-    /// Sets the port that the HTTPS listener is reached at from outside. The default is 443, which is not written out.
+    /// Sets the port that the HTTPS listener is reached at from outside. The default is 443, which is not written out; 0, which is no port, is as if
+    /// nothing had been said.
     #[must_use]
     pub fn with_port(mut self, port: u16) -> Self {
-        self.port = port;
+        self.port = if port == 0 { HTTPS_PORT } else { port };
         self
     }
 

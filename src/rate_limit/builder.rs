@@ -298,7 +298,7 @@ impl RateLimitBuilder {
     ///
     /// # Errors
     ///
-    /// Refuses a name in a shared store that is malformed or taken, a cost above the capacity, a status outside of 400 to 599, a percentage outside of 1 to 100, and what
+    /// Refuses a name in a shared store that is malformed or taken, more than 2^24 remembered refusals, a cost above the capacity, a status outside of 400 to 599, a percentage outside of 1 to 100, and what
     /// [`RateLimiterBuilder::build`] refuses.
     pub fn build(mut self) -> Result<RateLimit, RateLimitError> {
         if let Some(cost) = self.cost {
@@ -325,6 +325,7 @@ impl RateLimitBuilder {
                 on_failure: self.on_failure,
                 remembered: self.remembered,
             };
+            shared.verify()?;
             let clock = self.limiter.clock_of();
             let local = shared.local(self.limiter).build()?;
             let name = SharedName::take(&shared.store, &name)?;

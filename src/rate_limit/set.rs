@@ -206,6 +206,8 @@ pub(crate) enum Kind {
     Status(u16),
     TooManyKeys,
     TooManyQuotas,
+    #[cfg(feature = "redis")]
+    TooManyRemembered,
     TooWide {
         quotas: usize,
         width: usize,
@@ -251,6 +253,13 @@ impl fmt::Display for RateLimitError {
                 write!(f, "maximum of keys is above {MAX_KEYS}: lower it")
             }
             Kind::TooManyQuotas => write!(f, "more than {MAX_QUOTAS} quotas: leave some out"),
+            #[cfg(feature = "redis")]
+            Kind::TooManyRemembered => {
+                write!(
+                    f,
+                    "maximum of remembered refusals is above {MAX_REMEMBERED}: lower it"
+                )
+            }
             Kind::TooWide { quotas, width } => write!(
                 f,
                 "{quotas} quotas where the limiter has room for {width} per key: set its width when it is built"
@@ -280,6 +289,9 @@ const MICROSECOND: u64 = 1000;
 pub(crate) const MAX_QUOTAS: usize = 8;
 /// The most keys of a table.
 pub(crate) const MAX_KEYS: usize = 1 << 28;
+/// The most refusals of a shared store that are remembered.
+#[cfg(feature = "redis")]
+pub(crate) const MAX_REMEMBERED: usize = 1 << 24;
 
 #[cfg(test)]
 mod tests {

@@ -157,12 +157,13 @@ impl SecretLoader {
             })
     }
 
-    /// Reads what is at one place; nothing if it is absent.
+    /// Reads what is at one place; nothing if it is absent. That others may read it is told unless `told` is so.
     pub(crate) fn read(
         &self,
         name: &Arc<str>,
         spot: &Spot,
-    ) -> Result<Option<(Raw, Origin)>, Fault> {
+        told: Option<u32>,
+    ) -> Result<Option<Read>, Fault> {
         let (mut file, metadata) = match spot {
             Spot::Environment => {
                 let Some(raw) = self.variable(name) else {
@@ -171,7 +172,11 @@ impl SecretLoader {
                 if raw.bytes().len() > self.max_len {
                     return Err(Fault::TooLarge { max: self.max_len });
                 }
-                return Ok(Some((raw, Origin::Environment)));
+                return Ok(Some(Read {
+                    raw,
+                    origin: Origin::Environment,
+                    loose: None,
+                }));
             }
             Spot::FileNamed => {
                 let Some(path) = self.variable(&file_variable(name)) else {
@@ -188,14 +193,18 @@ impl SecretLoader {
         };
         let loose = self.permissions.check(&metadata)?;
         let raw = Raw::read(&mut file, metadata.len(), self.max_len)?;
-        if let Some(mode) = loose {
+        if let Some(mode) = loose.filter(|_| loose != told) {
             self.observer.tell(&SecretNotice::LoosePermissions {
                 name,
                 place: &spot.place(name),
                 mode,
             });
         }
-        Ok(Some((raw, Origin::File)))
+        Ok(Some(Read {
+            raw,
+            origin: Origin::File,
+            loose,
+        }))
     }
 
     /// Returns the value of a variable; nothing if it is empty, for a line `NAME=` of a Compose file sets no secret.
@@ -221,6 +230,14 @@ impl fmt::Debug for SecretLoader {
             .field("observer", &self.observer)
             .finish_non_exhaustive()
     }
+}
+
+/// What was at one place.
+pub(crate) struct Read {
+    pub(crate) raw: Raw,
+    pub(crate) origin: Origin,
+    /// The mode of a file that is less private than it should be.
+    pub(crate) loose: Option<u32>,
 }
 
 #[derive(Clone, Debug)]

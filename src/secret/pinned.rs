@@ -18,17 +18,29 @@ pub(crate) struct Pinned {
     pub(crate) loader: SecretLoader,
     pub(crate) name: Arc<str>,
     spot: Spot,
-    /// How the last reload failed: a secret that stays away is told of once.
-    failed: Mutex<Option<SecretErrorKind>>,
+    told: Mutex<Told>,
+}
+
+/// What was wrong the last time, and has been told: what stays as it is, is told of once.
+struct Told {
+    failed: Option<SecretErrorKind>,
+    /// The mode of a file that is less private than it should be.
+    loose: Option<u32>,
 }
 
 impl Pinned {
-    pub(crate) fn new(loader: SecretLoader, name: Arc<str>, spot: Spot) -> Self {
+    pub(crate) fn new(
+        loader: SecretLoader,
+        name: Arc<str>,
+        spot: Spot,
+        loose: Option<u32>,
+    ) -> Self {
+        let failed = None;
         Self {
             loader,
             name,
             spot,
-            failed: Mutex::default(),
+            told: Mutex::new(Told { failed, loose }),
         }
     }
 
@@ -44,19 +56,20 @@ impl Pinned {
         mut accept: impl FnMut(&[u8], Origin) -> Result<Option<T>, Fault>,
         replace: impl FnOnce(T),
     ) -> Result<Reload, SecretError> {
-        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let found = retry_if_absent(|| {
-            let found = self.loader.read(&self.name, &self.spot)?;
-            let (raw, origin) = found.ok_or_else(|| Fault::Missing(vec![self.place()]))?;
-            accept(raw.bytes(), origin)
+            let found = self.loader.read(&self.name, &self.spot, told.loose)?;
+            let read = found.ok_or_else(|| Fault::Missing(vec![self.place()]))?;
+            told.loose = read.loose;
+            accept(read.raw.bytes(), read.origin)
         });
         match found {
             Ok(None) => {
-                *failed = None;
+                told.failed = None;
                 Ok(Reload::Unchanged)
             }
             Ok(Some(value)) => {
-                *failed = None;
+                told.failed = None;
                 replace(value);
                 self.loader.observer().tell(&SecretNotice::Rotated {
                     name: &self.name,
@@ -70,7 +83,7 @@ impl Pinned {
                     _ => Some(self.place()),
                 };
                 let error = SecretError::new(&self.name, place, fault);
-                if failed.replace(error.kind()) != Some(error.kind()) {
+                if told.failed.replace(error.kind()) != Some(error.kind()) {
                     let notice = SecretNotice::LoadFailed { error: &error };
                     self.loader.observer().tell(&notice);
                 }

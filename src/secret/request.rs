@@ -169,7 +169,8 @@ impl SecretRequest {
         accept: impl FnOnce(&[u8], Origin) -> Result<T, Fault>,
     ) -> Result<(Pinned, T), SecretError> {
         let found = self.find(accept)?.map_err(|missing| self.tell(missing))?;
-        let pinned = Pinned::new(self.loader.clone(), Arc::clone(&self.name), found.spot);
+        let (loader, name) = (self.loader.clone(), Arc::clone(&self.name));
+        let pinned = Pinned::new(loader, name, found.spot, found.loose);
         Ok((pinned, found.value))
     }
 
@@ -206,11 +207,12 @@ impl SecretRequest {
         for (index, spot) in spots.iter().enumerate() {
             let place = spot.place(&self.name);
             let fail = |fault| self.fail(Some(place.clone()), fault);
-            let Some((raw, origin)) = self.loader.read(&self.name, spot).map_err(fail)? else {
+            let Some(read) = self.loader.read(&self.name, spot, None).map_err(fail)? else {
                 continue;
             };
-            let value = accept(raw.bytes(), origin).map_err(fail)?;
-            drop(raw);
+            let loose = read.loose;
+            let value = accept(read.raw.bytes(), read.origin).map_err(fail)?;
+            drop(read);
             self.loader.observer().tell(&SecretNotice::Loaded {
                 name: &self.name,
                 place: &place,
@@ -218,6 +220,7 @@ impl SecretRequest {
             self.tell_shadowed(spot, &place, spots.get(index + 1..).unwrap_or_default());
             return Ok(Ok(Found {
                 spot: spot.clone(),
+                loose,
                 value,
             }));
         }
@@ -275,5 +278,6 @@ impl SecretRequest {
 
 struct Found<T> {
     spot: Spot,
+    loose: Option<u32>,
     value: T,
 }

@@ -15,7 +15,7 @@
 //! | 7 | [hosts](SecurityBuilder::hosts) | 400 or 421 |
 //! | 8 | [HTTPS](SecurityBuilder::https) | 403, or a redirect |
 //! | 9 | rate limit, then [limits with settings of their own](SecurityBuilder::limit) | 429, 503 |
-//! | 10 | API keys | 401 |
+//! | 10 | API keys | 401; 403 without the scope |
 //! | 11 | [policies of one's own](SecurityBuilder::policy) | what they say |
 //!
 //! # Example

@@ -76,7 +76,7 @@ impl Breaker {
         if matches!(cause, Cause::Away | Cause::Busy | Cause::NoRuntime) {
             return false;
         }
-        if cause == Cause::Node {
+        if cause.is_of_node() {
             let first = !self.part.swap(true, Ordering::Relaxed);
             if first && !self.is_open() {
                 self.tell(Action::LimiterStoreFailed, cause.as_str());

@@ -34,8 +34,8 @@ pub struct RedisStoreBuilder {
 impl RedisStore {
     /// Starts from the address of the store and the secret that all instances share, under which clients are known to the store.
     ///
-    /// The address is a URL, as `redis://redis:6379`, `redis://redis:6379/2` with the number of a database, or `unix:///run/redis.sock`. User and password
-    /// do not belong in it: an address is configuration, and is shown.
+    /// The address is a URL, as `redis://redis:6379`, `redis://redis:6379/2` with the number of a database, `rediss://redis:6379` for TLS (feature
+    /// `redis-tls`), or `unix:///run/redis.sock`. User and password do not belong in it: an address is configuration, and is shown.
     ///
     /// The secret is 16 bytes or more and random, as `openssl rand -hex 32` makes it. With another one, all clients are new.
     pub fn builder(address: impl Into<String>, hash_key: SecretString) -> RedisStoreBuilder {
@@ -56,6 +56,8 @@ impl RedisStore {
 
 impl RedisStoreBuilder {
     /// Says that the address is a node of a cluster, as are these: any one that can be reached tells of the others.
+    ///
+    /// With `rediss://`, all nodes are asked through TLS, each under the name or address that the cluster tells.
     pub fn cluster<A: Into<String>>(mut self, others: impl IntoIterator<Item = A>) -> Self {
         self.addresses.extend(others.into_iter().map(Into::into));
         self.topology = Topology::Cluster;
@@ -64,7 +66,8 @@ impl RedisStoreBuilder {
 
     /// Says that the address is a sentinel, as are these, which know where the master of that name is.
     ///
-    /// User, password and TLS are those of the master; sentinels are asked without.
+    /// User, password and the number of a database are those of the master; sentinels are asked without. With `rediss://`, sentinels and master are
+    /// asked through TLS.
     pub fn sentinel<A: Into<String>>(
         mut self,
         master: impl Into<String>,
@@ -75,7 +78,7 @@ impl RedisStoreBuilder {
         self
     }
 
-    /// Sets the user of the store's ACL. The default is the store's default user.
+    /// Sets the user of the store's ACL, which takes a password. The default is the store's default user.
     pub fn username(mut self, username: impl Into<String>) -> Self {
         self.username = Some(username.into());
         self
@@ -132,8 +135,9 @@ impl RedisStoreBuilder {
     ///
     /// # Errors
     ///
-    /// Refuses an address that does not parse or holds a user or password, a hash key shorter than 16 bytes, a prefix that is not 1 to 32 letters,
-    /// digits, `-`, `_`, `.` and `:`, a deadline outside of 1 ms to 10 s, a maximum or a number of instances of zero.
+    /// Refuses an address that does not parse or holds a user or password, addresses of which some ask for TLS or for another database and some do
+    /// not, a user without a password, a hash key shorter than 16 bytes, a prefix that is not 1 to 32 letters, digits, `-`, `_`, `.` and `:`, a
+    /// deadline outside of 1 ms to 10 s, a maximum or a number of instances of zero.
     pub fn build(self) -> Result<RedisStore, RedisStoreError> {
         if self.hash_key.expose_secret().len() < MIN_HASH_KEY {
             return Err(RedisStoreError(Kind::HashKey));
@@ -154,6 +158,15 @@ impl RedisStoreBuilder {
             .iter()
             .map(|address| parse(address))
             .collect::<Result<_, _>>()?;
+        if addresses
+            .iter()
+            .any(|it| !addresses.iter().all(|other| are_alike(it, other)))
+        {
+            return Err(RedisStoreError(Kind::Unlike));
+        }
+        if self.username.is_some() && self.password.is_none() {
+            return Err(RedisStoreError(Kind::Username));
+        }
         #[cfg(feature = "redis-tls")]
         choose_cryptography();
         let name = self.prefix.clone();
@@ -213,6 +226,15 @@ fn parse(address: &str) -> Result<ConnectionInfo, RedisStoreError> {
     Ok(info)
 }
 
+/// Returns whether what is found at one address may stand in for what is found at another: where one is away, nobody is to speak in plain text.
+fn are_alike(one: &ConnectionInfo, other: &ConnectionInfo) -> bool {
+    let [one, other] = [one, other].map(|it| {
+        let has_tls = matches!(it.addr(), ConnectionAddr::TcpTls { .. });
+        (has_tls, it.redis_settings().db())
+    });
+    one == other
+}
+
 /// Why a [`RedisStore`] cannot be made of its settings.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RedisStoreError(Kind);
@@ -227,7 +249,9 @@ enum Kind {
     Insecure,
     Instances,
     Prefix,
+    Unlike,
     Unsupported,
+    Username,
 }
 
 impl fmt::Display for RedisStoreError {
@@ -253,9 +277,13 @@ impl fmt::Display for RedisStoreError {
             Kind::Prefix => {
                 "prefix in the shared store must be 1 to 32 letters, digits, `-`, `_`, `.` and `:`"
             }
+            Kind::Unlike => {
+                "addresses of the shared store differ in more than host and port: write `rediss://`, and the number of a database, in all of them or in none"
+            }
             Kind::Unsupported => {
                 "address of the shared store is of a kind that is not compiled in: TLS takes the feature `redis-tls`"
             }
+            Kind::Username => "user of the shared store has no password: set one, too",
         })
     }
 }
@@ -266,3 +294,94 @@ const MIN_HASH_KEY: usize = 16;
 const MIN_DEADLINE: Duration = Duration::from_millis(1);
 const MAX_DEADLINE: Duration = Duration::from_secs(10);
 const MAX_IN_FLIGHT: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn builder(address: &str) -> RedisStoreBuilder {
+        RedisStore::builder(address, SecretString::from("0123456789abcdef"))
+    }
+
+    #[track_caller]
+    fn check(builder: RedisStoreBuilder, expected: Option<Kind>) {
+        assert_eq!(builder.build().err().map(|it| it.0), expected);
+    }
+
+    #[test]
+    fn settings_that_cannot_be_meant_are_refused() {
+        let password = || SecretString::from("secret");
+        let plain = || builder("redis://one");
+        check(plain(), None);
+        check(builder("redis://one/2"), None);
+        check(builder("unix:///run/redis.sock"), None);
+        check(builder("one:6379"), Some(Kind::Address));
+        check(builder("http://one"), Some(Kind::Address));
+        check(builder("redis://:secret@one"), Some(Kind::Credentials));
+        check(builder("redis://user@one"), Some(Kind::Credentials));
+        check(
+            builder("unix:///run/redis.sock?pass=secret"),
+            Some(Kind::Credentials),
+        );
+        check(
+            RedisStore::builder("redis://one", SecretString::from("0123456789abcde")),
+            Some(Kind::HashKey),
+        );
+        check(plain().prefix(""), Some(Kind::Prefix));
+        check(plain().prefix("a{b"), Some(Kind::Prefix));
+        check(plain().prefix("a".repeat(33)), Some(Kind::Prefix));
+        check(plain().prefix("a".repeat(32)), None);
+        check(plain().deadline(Duration::ZERO), Some(Kind::Deadline));
+        check(
+            plain().deadline(Duration::from_millis(10_001)),
+            Some(Kind::Deadline),
+        );
+        check(plain().max_in_flight(0), Some(Kind::InFlight));
+        check(plain().max_in_flight(usize::MAX), Some(Kind::InFlight));
+        check(plain().expected_instances(0), Some(Kind::Instances));
+        check(plain().username("user"), Some(Kind::Username));
+        check(plain().username("user").password(password()), None);
+    }
+
+    /// Where the first of them is away, the second is asked in its place.
+    #[test]
+    fn addresses_that_cannot_stand_in_for_each_other_are_refused() {
+        check(builder("redis://one").cluster(["redis://two:7000"]), None);
+        check(
+            builder("redis://one/1").sentinel("main", ["redis://two/1"]),
+            None,
+        );
+        check(
+            builder("redis://one").sentinel("main", ["redis://two", "redis://three/1"]),
+            Some(Kind::Unlike),
+        );
+    }
+
+    #[cfg(feature = "redis-tls")]
+    #[test]
+    fn addresses_with_and_without_tls_are_refused() {
+        check(builder("rediss://one").cluster(["rediss://two"]), None);
+        check(
+            builder("rediss://one").cluster(["redis://two"]),
+            Some(Kind::Unlike),
+        );
+        check(
+            builder("redis://one").sentinel("main", ["rediss://two"]),
+            Some(Kind::Unlike),
+        );
+        check(builder("rediss://one/#insecure"), Some(Kind::Insecure));
+    }
+
+    #[cfg(not(feature = "redis-tls"))]
+    #[test]
+    fn tls_is_refused_where_it_is_not_compiled_in() {
+        check(builder("rediss://one"), Some(Kind::Unsupported));
+    }
+
+    #[test]
+    fn errors_and_debug_show_no_secret() {
+        let error = builder("redis://:hunter2@one").build().unwrap_err();
+        let shown = format!("{error} {error:?} {:?}", builder("redis://:hunter2@one"));
+        assert!(!shown.contains("hunter2") && !shown.contains("0123456789abcdef"));
+    }
+}

@@ -1,6 +1,8 @@
 //! Why the store has not answered.
 
 use std::{error::Error, fmt};
+#[cfg(feature = "redis-tls")]
+use std::{io, sync::Arc};
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
@@ -16,6 +18,8 @@ pub(crate) enum Cause {
     Authentication,
     /// More decisions are in flight than may be.
     Busy,
+    /// Nobody vouches for the server's certificate, or not under this name, or not any more.
+    Certificate,
     /// The cluster does not serve the slot.
     Cluster,
     /// No connection.
@@ -26,6 +30,8 @@ pub(crate) enum Cause {
     Memory,
     /// A node of the cluster cannot be reached, or takes no writes; others may.
     Node,
+    /// The same, for what is wrong with its certificate.
+    NodeCertificate,
     /// No tokio runtime is running here.
     NoRuntime,
     /// The user may not do what is needed.
@@ -45,20 +51,28 @@ impl Cause {
     pub(crate) fn is_certain(self) -> bool {
         match self {
             Self::Authentication
+            | Self::Certificate
             | Self::Cluster
             | Self::Connection
             | Self::Loading
             | Self::Memory
-            | Self::Permission
             | Self::ReadOnly => true,
             Self::Away
             | Self::Busy
             | Self::Moving
             | Self::Node
+            | Self::NodeCertificate
             | Self::NoRuntime
+            // Limits need other ones than bans.
+            | Self::Permission
             | Self::Reply
             | Self::Timeout => false,
         }
+    }
+
+    /// Returns whether it concerns the clients of one node of a cluster alone.
+    pub(crate) fn is_of_node(self) -> bool {
+        matches!(self, Self::Node | Self::NodeCertificate)
     }
 
     pub(crate) const fn as_str(self) -> &'static str {
@@ -66,12 +80,16 @@ impl Cause {
             Self::Away => "shared store is away",
             Self::Authentication => "shared store refuses the user or the password",
             Self::Busy => "shared store has too many decisions in flight",
+            Self::Certificate => "shared store's certificate is not trusted",
             Self::Cluster => "shared store's cluster is down",
             Self::Moving => "shared store's keys are moving",
             Self::Connection => "shared store cannot be reached",
             Self::Loading => "shared store is loading its data",
             Self::Memory => "shared store has no memory left",
             Self::Node => "a node of the shared store's cluster does not serve",
+            Self::NodeCertificate => {
+                "the certificate of a node of the shared store's cluster is not trusted"
+            }
             Self::NoRuntime => "shared store needs a tokio runtime",
             Self::Permission => "shared store's user lacks a permission",
             Self::ReadOnly => "shared store takes no writes",
@@ -86,12 +104,14 @@ impl Cause {
             Self::Away => "away",
             Self::Authentication => "authentication",
             Self::Busy => "busy",
+            Self::Certificate => "certificate",
             Self::Cluster => "cluster",
             Self::Connection => "connection",
             Self::Loading => "loading",
             Self::Memory => "memory",
             Self::Moving => "moving",
             Self::Node => "node",
+            Self::NodeCertificate => "node_certificate",
             Self::NoRuntime => "no_runtime",
             Self::Permission => "permission",
             Self::ReadOnly => "read_only",
@@ -100,16 +120,18 @@ impl Cause {
         }
     }
 
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Authentication,
         Self::Away,
         Self::Busy,
+        Self::Certificate,
         Self::Cluster,
         Self::Connection,
         Self::Loading,
         Self::Memory,
         Self::Moving,
         Self::Node,
+        Self::NodeCertificate,
         Self::NoRuntime,
         Self::Permission,
         Self::ReadOnly,
@@ -161,6 +183,7 @@ impl Cause {
             | Self::Memory
             | Self::ReadOnly
             | Self::Timeout => Self::Node,
+            Self::Certificate => Self::NodeCertificate,
             cause => cause,
         }
     }
@@ -170,6 +193,10 @@ impl Cause {
             ErrorKind::AuthenticationFailed => return Self::Authentication,
             ErrorKind::Server(ServerErrorKind::NoPerm) => return Self::Permission,
             _ => {}
+        }
+        #[cfg(feature = "redis-tls")]
+        if is_of_certificate(error) {
+            return Self::Certificate;
         }
         if error.is_timeout() {
             return Self::Timeout;
@@ -182,6 +209,20 @@ impl Cause {
             None => Self::Connection,
         }
     }
+}
+
+/// Returns whether TLS has failed for the certificate of the server.
+#[cfg(feature = "redis-tls")]
+fn is_of_certificate(error: &RedisError) -> bool {
+    let failed = || {
+        let source = error.source()?;
+        // The client keeps the error of the connection in this form.
+        let kept = source.downcast_ref::<Arc<dyn Error + Send + Sync>>()?;
+        kept.downcast_ref::<io::Error>()?
+            .get_ref()?
+            .downcast_ref::<rustls::Error>()
+    };
+    matches!(failed(), Some(rustls::Error::InvalidCertificate(_)))
 }
 
 impl fmt::Display for StoreFailure {

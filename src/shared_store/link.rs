@@ -11,7 +11,9 @@ use std::{
 
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, Pipeline, ProtocolVersion,
-    RedisError, RedisResult, Value, aio::MultiplexedConnection, cmd,
+    PushInfo, PushKind, RedisError, RedisResult, Value,
+    aio::{MultiplexedConnection, SendError},
+    cmd,
 };
 use tokio::{sync::Mutex, time::Instant};
 
@@ -35,7 +37,7 @@ const REMEMBERED: Duration = Duration::from_secs(60);
 /// The host and port of a node.
 pub(crate) type Place = (String, u16);
 
-/// The nodes of a cluster that have not answered, so that nobody else waits for them.
+/// The nodes of a cluster and the sentinels that have not answered, or wrongly, so that nobody else waits for them.
 #[derive(Debug, Default)]
 pub(crate) struct Absent(Lock<HashMap<Place, Instant>>);
 
@@ -55,8 +57,8 @@ impl Absent {
         self.places().remove(place);
     }
 
-    fn is_known(&self, place: &Place) -> bool {
-        self.places().contains_key(place)
+    fn since(&self, place: &Place) -> Option<Instant> {
+        self.places().get(place).copied()
     }
 
     /// Returns whether it is time to try a node; whoever is told so is the only one for a while.
@@ -86,6 +88,8 @@ pub(crate) struct Node {
     dead: Arc<AtomicBool>,
     /// Where it is, if there are others that have other keys.
     part: Option<(Arc<Absent>, Place)>,
+    /// The sentinel that takes it for the master, if there is one.
+    told_by: Option<(Arc<Absent>, Place)>,
 }
 
 /// Connections to the nodes of a cluster, made when they are needed.
@@ -109,19 +113,15 @@ impl Link {
     ) -> Result<Self, Cause> {
         let mut failure = Cause::Connection;
         let mut addresses: Vec<_> = settings.addresses.iter().collect();
-        // Everybody waits: who has not answered before is asked last.
-        addresses.sort_by_key(|address| absent.is_known(&place(address)));
+        // Everybody waits: who has not answered before is asked last, and of several the one whose turn is longest ago first.
+        addresses.sort_by_key(|address| absent.since(&place(address)));
         for address in addresses {
             let opened = match &settings.topology {
-                Topology::Cluster => {
-                    let opened = Cluster::open(address, settings, response, absent).await;
-                    if opened.is_err() {
-                        absent.insert(&place(address));
-                    }
-                    opened
-                }
-                Topology::Sentinel(master) => {
-                    behind_sentinel(address, master, settings, response).await
+                Topology::Cluster => Cluster::open(address, settings, response, absent).await,
+                Topology::Sentinel(_) => {
+                    let node = Node::open(address, settings, response, Arc::default()).await;
+                    let told_by = Some((Arc::clone(absent), place(address)));
+                    node.map(|node| Self::Single(Node { told_by, ..node }))
                 }
                 Topology::Single => {
                     let node = Node::open(address, settings, response, Arc::default()).await;
@@ -132,6 +132,7 @@ impl Link {
                 Ok(link) => return Ok(link),
                 Err(cause) => failure = cause,
             }
+            absent.insert(&place(address));
         }
         Err(failure)
     }
@@ -154,19 +155,43 @@ impl Node {
         response: Duration,
         dead: Arc<AtomicBool>,
     ) -> Result<Self, Cause> {
-        let client = client(address, settings, ProtocolVersion::RESP2);
-        let client = client.map_err(|error| Cause::of(&error))?;
-        let connection = connect(&client, response).await?;
+        let config = {
+            let dead = Arc::clone(&dead);
+            config(response).set_push_sender(move |push: PushInfo| {
+                // A connection that is lost while nobody asks is not found out by the next one who does.
+                if push.kind == PushKind::Disconnection {
+                    dead.store(true, Ordering::Relaxed);
+                }
+                Ok::<(), SendError>(())
+            })
+        };
+        let address = master(address, settings, response).await?;
+        let client = client(&address, settings).map_err(|error| Cause::of(&error))?;
+        let connection = connect(&client, &config).await?;
         Ok(Self {
             connection,
             dead,
             part: None,
+            told_by: None,
         })
     }
 
     /// Sees to it that the connection, and the link it belongs to, is not used again.
-    pub(crate) fn kill(&self) {
+    fn kill(&self) {
         self.dead.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes note that it takes no writes: another server may have become the master.
+    pub(crate) fn is_no_master(&self) {
+        self.kill();
+        if let Some((absent, sentinel)) = &self.told_by {
+            absent.insert(sentinel);
+        }
+    }
+
+    /// Returns its host, if it is a node of a cluster.
+    pub(crate) fn host(&self) -> &str {
+        self.part.as_ref().map_or("", |(_, place)| &place.0)
     }
 
     /// Returns what a failure of this server means for the store.
@@ -266,10 +291,10 @@ impl Cluster {
                 nodes.insert(place.clone(), node.clone());
                 Ok(node)
             }
-            Err(cause) if cause.of_part() == Cause::Node => {
+            Err(cause) if cause.of_part().is_of_node() => {
                 self.absent.insert(place);
                 self.is_stale();
-                Err(Cause::Node)
+                Err(cause.of_part())
             }
             Err(cause) => {
                 self.is_stale();
@@ -279,32 +304,45 @@ impl Cluster {
     }
 }
 
-/// Connects with the master that a sentinel knows.
-async fn behind_sentinel(
+/// Returns the address of the master that a sentinel knows; without sentinels, the address.
+pub(crate) async fn master(
     address: &ConnectionInfo,
-    master: &str,
     settings: &Settings,
     response: Duration,
-) -> Result<Link, Cause> {
-    let client = Client::open(address.clone()).map_err(|error| Cause::of(&error))?;
-    let mut sentinel = connect(&client, response).await?;
+) -> Result<ConnectionInfo, Cause> {
+    let Topology::Sentinel(name) = &settings.topology else {
+        return Ok(address.clone());
+    };
+    // The database is the master's.
+    let redis = address
+        .redis_settings()
+        .clone()
+        .set_db(0)
+        .set_skip_set_lib_name();
+    let client = Client::open(address.clone().set_redis_settings(redis));
+    let client = client.map_err(|error| Cause::of(&error))?;
+    let mut sentinel = connect(&client, &config(response)).await?;
     let mut asked = cmd("SENTINEL");
-    asked.arg("GET-MASTER-ADDR-BY-NAME").arg(master);
+    asked.arg("GET-MASTER-ADDR-BY-NAME").arg(name);
     let place: Option<(String, u16)> = asked
         .query_async(&mut sentinel)
         .await
         .map_err(|error| Cause::of(&error))?;
     let place = place.ok_or(Cause::Connection)?;
-    let address = with_host(address, &place);
-    let node = Node::open(&address, settings, response, Arc::default()).await?;
-    Ok(Link::Single(node))
+    Ok(with_host(address, &place))
 }
 
-async fn connect(client: &Client, response: Duration) -> Result<MultiplexedConnection, Cause> {
-    let config = AsyncConnectionConfig::new()
+fn config(response: Duration) -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new()
         .set_connection_timeout(Some(CONNECT_TIMEOUT))
-        .set_response_timeout(Some(response));
-    let connecting = client.get_multiplexed_async_connection_with_config(&config);
+        .set_response_timeout(Some(response))
+}
+
+async fn connect(
+    client: &Client,
+    config: &AsyncConnectionConfig,
+) -> Result<MultiplexedConnection, Cause> {
+    let connecting = client.get_multiplexed_async_connection_with_config(config);
     match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
         Ok(connected) => connected.map_err(|error| on_connect(&error)),
         Err(_) => Err(Cause::Connection),
@@ -347,15 +385,12 @@ fn with_host(address: &ConnectionInfo, (host, port): &(String, u16)) -> Connecti
 }
 
 /// Returns a client for an address with the user and the password of now.
-pub(crate) fn client(
-    address: &ConnectionInfo,
-    settings: &Settings,
-    protocol: ProtocolVersion,
-) -> RedisResult<Client> {
+pub(crate) fn client(address: &ConnectionInfo, settings: &Settings) -> RedisResult<Client> {
     let mut redis = address
         .redis_settings()
         .clone()
-        .set_protocol(protocol)
+        // With it, one is told of what is published, and that a connection is lost.
+        .set_protocol(ProtocolVersion::RESP3)
         // One command less that the user must be allowed.
         .set_skip_set_lib_name();
     if let Some(username) = &settings.username {

@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use redis::{
-    AsyncConnectionConfig, ProtocolVersion, PushInfo, PushKind, aio::MultiplexedConnection,
+    AsyncConnectionConfig, PushInfo, PushKind,
+    aio::{MultiplexedConnection, SendError},
 };
 use tokio::{sync::Notify, time};
 
@@ -33,7 +34,7 @@ impl Listener {
                         PushKind::Message | PushKind::Subscribe => news.notify_one(),
                         _ => {}
                     }
-                    Ok::<(), redis::aio::SendError>(())
+                    Ok::<(), SendError>(())
                 }
             };
             let config = AsyncConnectionConfig::new()
@@ -41,12 +42,17 @@ impl Listener {
                 .set_response_timeout(Some(ANSWER))
                 .set_push_sender(push);
             let connected = async {
-                let client = link::client(address, settings, ProtocolVersion::RESP3)?;
-                let mut connection = client
-                    .get_multiplexed_async_connection_with_config(&config)
-                    .await?;
-                connection.subscribe(channel).await?;
-                Ok(connection)
+                // A sentinel has news of its own, and none of ours.
+                let address = link::master(address, settings, ANSWER).await?;
+                let subscribed = async {
+                    let client = link::client(&address, settings)?;
+                    let mut connection = client
+                        .get_multiplexed_async_connection_with_config(&config)
+                        .await?;
+                    connection.subscribe(channel).await?;
+                    Ok(connection)
+                };
+                subscribed.await.map_err(|error| Cause::of(&error))
             };
             match time::timeout(ANSWER, connected).await {
                 Ok(Ok(connection)) => {
@@ -56,7 +62,7 @@ impl Listener {
                         lost,
                     });
                 }
-                Ok(Err(error)) => failure = Cause::of(&error),
+                Ok(Err(cause)) => failure = cause,
                 Err(_) => failure = Cause::Timeout,
             }
         }

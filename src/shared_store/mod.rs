@@ -55,8 +55,9 @@
 //!
 //! # When the store is away
 //!
-//! Each limit says what becomes of its requests: [`OnStoreFailure`]. No request waits longer than the deadline. After five decisions in a row that came too late, or one error
-//! that leaves no doubt, the store is not asked at all until a probe, which writes, has been answered. A node of a cluster is left alone by itself. That is one event when it goes, `limiter_store_failed`, and one
+//! Each limit says what becomes of its requests: [`OnStoreFailure`]. No request waits longer than the deadline, whatever has happened (`deadline::a_frozen_server_is_not_waited_for`
+//! and its neighbors, to 10 ms, on a clock that a busy machine does not slow down). After five decisions in a row that came too late, or one error
+//! that leaves no doubt, the store is not asked at all until a probe, which writes, has been answered; probes pause for longer where the store comes and goes. A node of a cluster is left alone by itself. That is one event when it goes, `limiter_store_failed`, and one
 //! when it is back, `limiter_store_recovered`; the gauge `palisade_store_up` shows it meanwhile and `palisade_store_failures_total` counts the requests. What was counted in
 //! the store before is still there when it is back, but for what a restart has lost.
 //!
@@ -69,13 +70,20 @@
 //! | a replica, or read-only | the limit's choice, at once | `limiter_store_failed` | `faults::a_replica_is_given_up_and_a_master_used` |
 //! | out of memory | the limit's choice, at once; refusals are still decided | `limiter_store_failed` | `faults::a_server_without_memory_is_given_up_and_used_again` |
 //! | a permission is missing | the limit's choice, at once | `limiter_store_failed` | `faults::a_user_without_permission_is_given_up_and_used_again` |
+//! | one that bans need alone | nothing; bans are not shared | none while there are limits to decide | `faults::a_permission_that_only_bans_need_is_no_fault_of_limits` |
+//! | another master behind the sentinels | the limit's choice, until they tell of it | `limiter_store_failed` | `cluster::the_master_that_a_sentinel_names_is_used` |
+//! | a sentinel is wrong about the master | the limit's choice, until another one is asked | `limiter_store_failed` | `cluster::a_sentinel_that_is_wrong_about_the_master_is_asked_last` |
 //! | a node of a cluster killed | its clients: the limit's choice, at once; the others are decided | `limiter_store_failed` | `cluster::the_other_nodes_decide_while_one_is_away` |
 //! | a node of a cluster frozen | its clients: the limit's choice, after the deadline; the others too until that is noticed, then they are decided | `limiter_store_failed` | `cluster::the_other_nodes_decide_while_one_is_frozen` |
 //! | all nodes of a cluster killed | the limit's choice, at once; each node decides again when it is back | `limiter_store_failed` | `cluster::nodes_that_come_back_decide_before_all_are_there` |
 //! | its certificate is not trusted | the limit's choice, at once | `limiter_store_failed` | `tls::a_certificate_that_nobody_vouches_for_is_as_no_store` |
+//! | that of a sentinel, or of the master behind it, is not trusted | the limit's choice, at once | `limiter_store_failed` | `tls::a_master_that_nobody_vouches_for_is_as_no_store` |
+//! | that of a node of a cluster is not trusted | its clients: the limit's choice, at once; the others are decided | `limiter_store_failed` | `tls::a_node_that_nobody_vouches_for_is_left_alone` |
 //! | the password was replaced | the limit's choice, at once, until the new one is here | `limiter_store_failed` | `acl::a_password_that_was_replaced_is_used_by_the_next_connection` |
 //! | restarted empty | quotas are full; bans are told again by the instances | as for killed | `bans::a_store_that_was_emptied_is_filled_again` |
 //! | comes back as it was before, or a replica that has missed the last | quotas are as they were then; bans are told again by the instances | as for killed | `bans::a_store_that_has_lost_the_newest_bans_is_told_them_again` |
+//! | a slot of a cluster is not served | its clients: the limit's choice, at once; the others are decided | `limiter_store_failed` | `cluster::slots_that_are_assigned_later_are_found` |
+//! | connections closed while nobody asks | nothing | none | `faults::a_connection_that_was_closed_while_idle_is_no_fault` |
 //! | scripts flushed | nothing | none | `cases::a_flushed_script_is_loaded_again_and_counted_once` |
 //! | more decisions in flight than may be | the limit's choice, at once | none | `faults::decisions_in_flight_are_bounded` |
 //! | the clock of an instance is wrong | nothing | none | `faults::the_clock_of_an_instance_does_not_matter` |
@@ -98,6 +106,10 @@
 //!   hour, and well below the patience of clients. Where the store forks to save, or shares its machine, 50 ms is not too much.
 //! - **Cluster.** With `cluster-require-full-coverage no` a node that is away concerns its own clients alone. With `yes`, which is the default, the nodes that are left soon refuse all
 //!   clients, and the whole store is away; nodes with replicas come back by themselves.
+//! - **TLS** (feature `redis-tls`): `rediss://`, for one server, for a cluster and for a sentinel with its master. The certificate is verified with the roots of the platform,
+//!   or those that `SSL_CERT_FILE` names, for the host of the address, and for nodes of a cluster and the master behind a sentinel for what these tell: addresses, unless
+//!   told otherwise. So either certificates hold the addresses, or a cluster announces names (`cluster-announce-hostname` with `cluster-preferred-endpoint-type hostname`, from
+//!   Redis 7.0) and so does a sentinel (`sentinel resolve-hostnames yes` with `sentinel announce-hostnames yes`).
 //! - **One store for several services:** let them differ in the [prefix](RedisStoreBuilder::prefix), and the rules of the user with it.
 //!
 //! # The user
@@ -111,6 +123,7 @@
 //!
 //! # What it does not do
 //!
+//! - It has no certificate of its own to show: a server that speaks TLS needs `tls-auth-clients no`, and the password.
 //! - It does not count what passed while the store was away, nor move counts of that time to the store.
 //! - It does not share [limits of requests in flight](crate::in_flight), nor failures that have not led to a ban.
 //! - It counts in microseconds: a quota of more than some 100,000 per second is rounded down noticeably.

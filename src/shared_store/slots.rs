@@ -73,9 +73,11 @@ fn crc16(bytes: &[u8]) -> u16 {
     })
 }
 
-/// Reads the address that a redirection names: `MOVED 3999 127.0.0.1:6381` without its first word.
-pub(crate) fn redirection(details: &str) -> Option<(String, u16)> {
+/// Reads the address that a redirection names: `MOVED 3999 127.0.0.1:6381` without its first word. Without a host, it is that of the one who was
+/// asked.
+pub(crate) fn redirection(details: &str, asked: &str) -> Option<(String, u16)> {
     let (host, port) = details.split(' ').nth(1)?.rsplit_once(':')?;
+    let host = if host.is_empty() { asked } else { host };
     (!host.is_empty()).then_some((host.to_owned(), port.parse().ok()?))
 }
 
@@ -100,12 +102,15 @@ mod tests {
 
     #[test]
     fn redirections_are_read() {
-        assert_eq!(
-            redirection("3999 127.0.0.1:6381"),
-            Some(("127.0.0.1".into(), 6381))
-        );
-        assert_eq!(redirection("3999 ::1:6381"), Some(("::1".into(), 6381)));
-        assert_eq!(redirection("3999 :6381"), None);
-        assert_eq!(redirection("3999"), None);
+        let check = |details, expected: Option<(&str, u16)>| {
+            let expected = expected.map(|(host, port)| (host.to_owned(), port));
+            assert_eq!(redirection(details, "asked"), expected, "{details}");
+        };
+        check("3999 127.0.0.1:6381", Some(("127.0.0.1", 6381)));
+        check("3999 ::1:6381", Some(("::1", 6381)));
+        check("3999 :6381", Some(("asked", 6381)));
+        check("3999", None);
+        check("3999 host:x", None);
+        assert_eq!(redirection("3999 :6381", ""), None);
     }
 }

@@ -15,7 +15,7 @@ use tokio::{
     runtime::Handle,
     sync::{mpsc, oneshot},
     task::AbortHandle,
-    time,
+    time::{self, Instant},
 };
 
 #[cfg(feature = "jail")]
@@ -45,6 +45,8 @@ pub(crate) struct Inner {
     in_flight: AtomicUsize,
     /// The task that looks when the store is back.
     probing: Mutex<Option<AbortHandle>>,
+    /// When a probe was last answered, and after which pause.
+    recovered: Mutex<Option<(Instant, Duration)>>,
     names: Mutex<HashSet<Arc<str>>>,
     probe: Arc<Script>,
 }
@@ -57,6 +59,7 @@ impl RedisStore {
             calls: Mutex::new(None),
             in_flight: AtomicUsize::new(0),
             probing: Mutex::new(None),
+            recovered: Mutex::new(None),
             names: Mutex::default(),
             probe: Arc::new(Script::new(PROBE)),
         }))
@@ -162,7 +165,7 @@ impl RedisStore {
             command.arg(self.named(&format!("probe:{key}")));
             match self.ask(&self.0.probe, command).await {
                 Ok(_) => answered += 1,
-                Err(Cause::Node | Cause::Timeout) => {}
+                Err(cause) if cause.is_of_node() || cause == Cause::Timeout => {}
                 Err(_) => return false,
             }
         }
@@ -175,6 +178,8 @@ impl RedisStore {
     }
 
     async fn ask(&self, script: &Arc<Script>, command: Cmd) -> Result<Value, Cause> {
+        // Whoever waits needs a timer, even where the task is on a runtime already.
+        Handle::try_current().map_err(|_| Cause::NoRuntime)?;
         let _place = Place::take(&self.0).ok_or(Cause::Busy)?;
         let (reply, answer) = oneshot::channel();
         self.send(Call {
@@ -214,7 +219,7 @@ impl RedisStore {
 
     /// Takes note of a failure, and sees to it that somebody looks when the store is back.
     fn failed(&self, cause: Cause) -> Cause {
-        if self.0.breaker.fail(cause) || matches!(cause, Cause::Away | Cause::Node) {
+        if self.0.breaker.fail(cause) || cause == Cause::Away || cause.is_of_node() {
             self.see_to_probe();
         }
         cause
@@ -238,7 +243,10 @@ impl RedisStore {
 
 /// Asks at ever longer pauses whether the store is back.
 async fn probe(inner: Weak<Inner>) {
-    let mut pause = FIRST_PAUSE;
+    let mut pause = match inner.upgrade() {
+        Some(inner) => inner.first_pause(),
+        None => return,
+    };
     loop {
         time::sleep(pause).await;
         let Some(inner) = inner.upgrade() else {
@@ -246,9 +254,34 @@ async fn probe(inner: Weak<Inner>) {
         };
         let store = RedisStore(inner);
         if store.probe().await {
+            store.0.note_recovered(pause);
             return;
         }
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        pause = longer(pause);
+    }
+}
+
+fn longer(pause: Duration) -> Duration {
+    (pause * 2).min(LONGEST_PAUSE)
+}
+
+impl Inner {
+    /// Returns how long to wait for the first probe: longer where the store was back for a short while alone, as one that answers probes and not the
+    /// load that follows.
+    fn first_pause(&self) -> Duration {
+        let recovered = self.recovered.lock();
+        match *recovered.unwrap_or_else(PoisonError::into_inner) {
+            Some((since, pause)) if since.elapsed() < STANDS => longer(pause),
+            _ => FIRST_PAUSE,
+        }
+    }
+
+    fn note_recovered(&self, pause: Duration) {
+        let mut recovered = self
+            .recovered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *recovered = Some((Instant::now(), pause));
     }
 }
 
@@ -300,7 +333,39 @@ impl Drop for Registration {
 const RELISTEN: Duration = Duration::from_millis(500);
 /// A connection that has not answered for so long is given up at the earliest.
 const MIN_RESPONSE: Duration = Duration::from_millis(200);
-/// Writes, for that is what a replica, a store without memory and a user without permission cannot do.
-const PROBE: &str = "return redis.call('SET', KEYS[1], '1', 'PX', '1000')";
+/// Does all that the script of limits may do, or a store that can do the half of it would be taken for one that is back. It writes first with what
+/// takes memory: a script that has written may write more where there is none left.
+const PROBE: &str = "
+local time = redis.call('TIME')
+redis.call('GET', KEYS[1])
+redis.call('SET', KEYS[1], '1', 'PXAT', string.format('%.0f', time[1] * 1000 + 1000))
+return redis.call('DEL', KEYS[1])
+";
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// A store that has answered for so long is as good as one that was never away.
+const STANDS: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use secrecy::SecretString;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_comes_and_goes_is_probed_less_often() {
+        let hash_key = SecretString::from("0123456789abcdef");
+        let store = RedisStore::builder("redis://127.0.0.1:1", hash_key).build();
+        let store = store.unwrap();
+        let mut pauses = Vec::new();
+        for _ in 0..6 {
+            let pause = store.0.first_pause();
+            store.0.note_recovered(pause);
+            pauses.push(pause.as_millis());
+            time::sleep(STANDS / 2).await;
+        }
+        assert_eq!(pauses, [50, 100, 200, 400, 500, 500]);
+        time::sleep(STANDS / 2).await;
+        assert_eq!(store.0.first_pause(), FIRST_PAUSE);
+    }
+}

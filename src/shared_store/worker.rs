@@ -83,9 +83,12 @@ pub(crate) async fn run(
 async fn spread(cluster: &Cluster, batch: Vec<Call>, settings: &Settings) {
     let mut places: HashMap<_, Vec<Call>> = HashMap::new();
     for call in batch {
-        match call.slot().and_then(|slot| cluster.place(slot)) {
-            Some(place) => places.entry(place).or_default().push(call),
-            None => call.answer(Err(Cause::Cluster)),
+        if let Some(place) = call.slot().and_then(|slot| cluster.place(slot)) {
+            places.entry(place).or_default().push(call);
+        } else {
+            // Nobody had it when the slots were read, and somebody may have it now.
+            cluster.is_stale();
+            call.answer(Err(Cause::Node));
         }
     }
     // One after the other: pipelines to other nodes are under way in other batches.
@@ -138,6 +141,11 @@ async fn redirect(cluster: &Cluster, mut call: Call, settings: &Settings) {
 async fn send(node: &Node, mut batch: Vec<Call>) -> Vec<Call> {
     let mut elsewhere = Vec::new();
     let mut unknown = Vec::new();
+    // Who has gone while a connection was made is not charged.
+    batch.retain(|call| !call.is_forsaken());
+    if batch.is_empty() {
+        return elsewhere;
+    }
     let pipeline = pipeline(&mut batch);
     let answers = match node.send(&pipeline).await {
         Ok(answers) => answers,
@@ -225,7 +233,7 @@ fn read(node: &Node, value: Option<Value>) -> Answer {
         Some(value) => return Answer::Known(Ok(value)),
         None => return Answer::Known(Err(Cause::Reply)),
     };
-    let place = || redirection(error.details()?);
+    let place = || redirection(error.details()?, node.host());
     match (error.code(), place()) {
         ("NOSCRIPT", _) => return Answer::NoScript,
         ("ASK", Some(place)) => return Answer::Elsewhere(Redirected::Ask(place)),
@@ -235,8 +243,8 @@ fn read(node: &Node, value: Option<Value>) -> Answer {
     }
     let cause = Cause::of_code(error.code(), error.details());
     if cause == Cause::ReadOnly {
-        // Another server may have become the master: the next connection finds it.
-        node.kill();
+        // The next connection finds the one that takes them.
+        node.is_no_master();
     }
     Answer::Known(Err(node.cause(cause)))
 }

@@ -811,7 +811,9 @@ async fn a_dry_run_counts_and_reports_and_refuses_nobody() {
         .unwrap();
     let dry = Bench::new(&clock, DryRun::new(limit.clone()));
     assert_eq!(dry.statuses([from(A), from(A)]).await, [200, 200]);
-    assert_eq!(dry.sink.take_words(), ["rate_limit_exceeded?"]);
+    // What observes only is told when a service is made.
+    let words = ["enforcement_disabled", "rate_limit_exceeded?"];
+    assert_eq!(dry.sink.take_words(), words);
     // The same state, enforced.
     let wet = Bench::new(&clock, limit);
     assert_eq!(wet.statuses([from(A)]).await, [429]);

@@ -369,3 +369,34 @@ mod tasks {
         assert_eq!(error.to_string(), "no tokio runtime is running here");
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn permissions_that_stay_loose_are_told_of_once() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("key");
+    fs::write(&path, "a value of the secret").unwrap();
+    let set = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    // Whoever owns the file, root or not, others may write it.
+    set(0o664);
+    let told: Arc<Mutex<Vec<u32>>> = Arc::default();
+    let telling = Arc::clone(&told);
+    let secret = SecretLoader::new()
+        .with_environment(|_| None)
+        .with_directory(directory.path())
+        .with_observer(move |notice| {
+            if let SecretNotice::LoosePermissions { mode, .. } = notice {
+                telling.lock().unwrap().push(*mode);
+            }
+        })
+        .secret("key")
+        .rotating(Duration::ZERO)
+        .unwrap();
+    for mode in [0o664, 0o664, 0o660, 0o660, 0o400, 0o664] {
+        set(mode);
+        secret.reload().unwrap();
+    }
+    assert_eq!(*told.lock().unwrap(), [0o664, 0o660, 0o664]);
+}

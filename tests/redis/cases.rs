@@ -9,7 +9,7 @@ use palisade::{
     rate_limit::{Quota, QuotaSet, RateLimit, RateLimiter, Retry, SharedRateLimiter},
 };
 
-use crate::support::{Server, eventually};
+use crate::support::{Server, builder, eventually};
 
 fn limiter(server: &Server, quotas: impl Into<QuotaSet>) -> SharedRateLimiter {
     SharedRateLimiter::builder(&server.store(), "test", quotas)
@@ -425,5 +425,29 @@ async fn uneven_intervals_report_whole_units() {
             limiter.check("key", 1).await.unwrap().remaining(),
             limit - 1
         );
+    }
+}
+
+/// What could never be allocated is refused, and nobody panics.
+#[test]
+fn more_remembered_refusals_than_memory_are_refused() {
+    let store = builder("redis://127.0.0.1:1").build().unwrap();
+    let limiter = |entries| {
+        SharedRateLimiter::builder(&store, "remembered", slow(1))
+            .remembered_refusals(entries)
+            .build()
+            .map(drop)
+    };
+    let limit = |entries| {
+        RateLimit::builder(slow(1))
+            .shared(&store, "remembered")
+            .remembered_refusals(entries)
+            .build()
+            .map(drop)
+    };
+    assert!(limiter(4097).is_ok() && limit(4097).is_ok());
+    for error in [limiter(usize::MAX), limit((1 << 24) + 1)] {
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("16777216"), "{error}");
     }
 }

@@ -1,7 +1,6 @@
 //! Stores of several servers.
 
 use std::{
-    process::{Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -13,8 +12,15 @@ use palisade::{
     rate_limit::{Quota, QuotaSet},
     shared_store::{RedisStore, RedisStoreBuilder},
 };
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+};
 
-use crate::support::{Events, Server, ban_on_both, builder, denying, eventually, wait_for};
+use crate::support::{
+    Events, Server, ban_on_both, builder, denying, eventually, fail_over, join, wait_for,
+};
 
 /// Starts three masters with a third of the slots each.
 fn start() -> Vec<Server> {
@@ -28,29 +34,7 @@ fn start_with(arguments: &[&str]) -> Vec<Server> {
             Server::start_with(&[&cluster, arguments].concat())
         })
         .collect();
-    let hosts: Vec<_> = servers
-        .iter()
-        .map(|it| format!("127.0.0.1:{}", it.port))
-        .collect();
-    let created = Command::new("redis-cli")
-        .args(["--cluster", "create"])
-        .args(&hosts)
-        .arg("--cluster-yes")
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    assert!(
-        created.status.success(),
-        "{}",
-        String::from_utf8_lossy(&created.stdout)
-    );
-    for server in &servers {
-        wait_for("the cluster is up", || {
-            server
-                .cli(&["cluster", "info"])
-                .contains("cluster_state:ok")
-        });
-    }
+    join(&servers);
     servers
 }
 
@@ -156,20 +140,63 @@ async fn a_slot_that_moves_is_followed_and_nothing_is_lost() {
     assert_eq!(from.cli(&["keys", "*moving*"]), "");
 }
 
+/// Nodes may leave it to their clients to know where they are.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_tell_no_host_are_on_that_of_the_one_who_was_asked() {
+    if Server::start().is_of_version_6() {
+        return;
+    }
+    let servers = start_with(&["--cluster-preferred-endpoint-type", "unknown-endpoint"]);
+    let limiter = denying(&store(&servers), "host", Quota::per_day(100));
+    assert!(limiter.check("key", 1).await.unwrap().is_admitted());
+    let key_of = |it: &Server| it.cli(&["keys", "*:host:*"]);
+    let from = servers.iter().find(|it| !key_of(it).is_empty()).unwrap();
+    let to = servers.iter().find(|it| it.port != from.port).unwrap();
+    let slot = from.cli(&["cluster", "keyslot", &key_of(from)]);
+    let id = to.cli(&["cluster", "myid"]);
+    from.cli(&["del", &key_of(from)]);
+    for server in &servers {
+        server.cli(&["cluster", "setslot", &slot, "node", &id]);
+    }
+    assert!(limiter.check("key", 1).await.unwrap().is_admitted());
+    assert_ne!(key_of(to), "");
+}
+
+/// A sentinel, and the master and the replica that it watches.
+struct Watched {
+    _directory: TempDir,
+    sentinel: Server,
+    servers: [Server; 2],
+}
+
+impl Watched {
+    fn start() -> Self {
+        let servers = [Server::start(), Server::start()];
+        let port = servers[0].port.to_string();
+        servers[1].cli(&["replicaof", "127.0.0.1", &port]);
+        let directory = tempfile::tempdir().unwrap();
+        let config = directory.path().join("sentinel.conf");
+        std::fs::write(
+            &config,
+            format!("sentinel monitor main 127.0.0.1 {port} 1\n"),
+        )
+        .unwrap();
+        let mut sentinel = Server::new(&[]);
+        sentinel.spawn_sentinel(&config);
+        Self {
+            _directory: directory,
+            sentinel,
+            servers,
+        }
+    }
+}
+
 /// A sentinel tells where the master is, and where it is after a failover.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_master_that_a_sentinel_names_is_used() {
-    let servers = [Server::start(), Server::start()];
-    let port = servers[0].port.to_string();
-    servers[1].cli(&["replicaof", "127.0.0.1", &port]);
-    let directory = tempfile::tempdir().unwrap();
-    let config = directory.path().join("sentinel.conf");
-    std::fs::write(
-        &config,
-        format!("sentinel monitor main 127.0.0.1 {port} 1\n"),
-    )
-    .unwrap();
-    let sentinel = Server::start_sentinel(&config);
+    let Watched {
+        sentinel, servers, ..
+    } = Watched::start();
     let store = builder(&sentinel.address())
         .sentinel("main", None::<String>)
         .deadline(Duration::from_secs(1))
@@ -178,26 +205,7 @@ async fn the_master_that_a_sentinel_names_is_used() {
     let limiter = denying(&store, "sentinel", Quota::per_day(100));
     assert!(limiter.check("key", 40).await.unwrap().is_admitted());
     assert_eq!(servers[0].cli(&["dbsize"]), "1");
-    wait_for("the sentinel knows the replica", || {
-        sentinel
-            .cli(&["sentinel", "replicas", "main"])
-            .contains(&servers[1].port.to_string())
-    });
-    wait_for("the replica has the key", || {
-        servers[1].cli(&["dbsize"]) == "1"
-    });
-    wait_for("the sentinel fails over", || {
-        sentinel.cli(&["sentinel", "failover", "main"]) == "OK"
-    });
-    eventually("the other is the master", async || {
-        // The sentinel has all clients cut off, and these may be among them.
-        let is = |server: &Server, role: &str| {
-            let answer = server.try_cli(&["role"]);
-            answer.is_ok_and(|it| it.starts_with(role))
-        };
-        is(&servers[1], "master") && is(&servers[0], "slave")
-    })
-    .await;
+    fail_over(&sentinel, "main", &servers[0], &servers[1]).await;
     eventually("the other counts", async || {
         limiter
             .check("key", 1)
@@ -207,6 +215,133 @@ async fn the_master_that_a_sentinel_names_is_used() {
     .await;
     // What the first has counted is known to the second.
     assert!(limiter.peek("key", 0).await.unwrap().remaining() < 61);
+}
+
+/// Sentinels have no databases, and the master has.
+#[tokio::test]
+async fn the_database_of_a_master_is_none_of_its_sentinel() {
+    let Watched {
+        sentinel, servers, ..
+    } = Watched::start();
+    let store = builder(&format!("{}/2", sentinel.address()))
+        .sentinel("main", None::<String>)
+        .deadline(Duration::from_secs(5))
+        .build()
+        .unwrap();
+    let limiter = denying(&store, "database", Quota::per_day(100));
+    assert!(limiter.check("key", 1).await.unwrap().is_admitted());
+    assert_eq!(servers[0].cli(&["-n", "2", "dbsize"]), "1");
+}
+
+/// What is published is published at the master.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn news_of_bans_is_heard_where_a_sentinel_says() {
+    let Watched {
+        sentinel, servers, ..
+    } = Watched::start();
+    let store = || {
+        builder(&sentinel.address())
+            .sentinel("main", None::<String>)
+            .deadline(Duration::from_secs(5))
+            .build()
+            .unwrap()
+    };
+    let _jails = ban_on_both(
+        [store(), store()],
+        [203, 0, 113, 7].into(),
+        Duration::from_secs(3600),
+    )
+    .await;
+    let count = "palisade:{bans}:news\n2";
+    eventually("both listen", async || {
+        servers[0].cli(&["pubsub", "numsub", "palisade:{bans}:news"]) == count
+    })
+    .await;
+}
+
+/// Slots that nobody has when the store is first asked are looked for again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slots_that_are_assigned_later_are_found() {
+    let server = Server::start_with(&[
+        "--cluster-enabled",
+        "yes",
+        "--cluster-require-full-coverage",
+        "no",
+    ]);
+    let assign = |slots: std::ops::Range<u16>| {
+        let slots: Vec<_> = slots.map(|it| it.to_string()).collect();
+        let slots = slots.iter().map(String::as_str);
+        let command: Vec<_> = ["cluster", "addslots"].into_iter().chain(slots).collect();
+        assert_eq!(server.cli(&command), "OK");
+        wait_for("the cluster is up", || {
+            let info = server.cli(&["cluster", "info"]);
+            info.contains("cluster_state:ok")
+        });
+    };
+    assign(0..8192);
+    let store = store(std::slice::from_ref(&server));
+    let limiter = denying(&store, "later", Quota::per_day(1).with_burst(3000));
+    let ask = async || {
+        let mut away = Vec::new();
+        for key in 0..30 {
+            if let Err(error) = limiter.check(&key, 1).await {
+                away.push(error.to_string());
+            }
+        }
+        away
+    };
+    // Those who have a slot are decided all the while.
+    let first = ask().await;
+    assert!((1..30).contains(&first.len()), "{first:?}");
+    for _ in 0..5 {
+        assert_eq!(ask().await.len(), first.len());
+    }
+    let reason = "a node of the shared store's cluster does not serve";
+    assert!(first.iter().all(|it| it == reason), "{first:?}");
+    assign(8192..16384);
+    eventually("all are decided", async || ask().await.is_empty()).await;
+}
+
+/// Starts what looks like a sentinel, and tells always of that master.
+async fn sentinel_that_tells(master: &Server) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("redis://{}", listener.local_addr().unwrap());
+    let port = master.port.to_string();
+    let answer = format!("*2\r\n$9\r\n127.0.0.1\r\n${}\r\n{port}\r\n", port.len());
+    tokio::spawn(async move {
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let answer = answer.clone();
+            tokio::spawn(async move {
+                let mut asked = [0; 1024];
+                while let Ok(1..) = client.read(&mut asked).await {
+                    client.write_all(answer.as_bytes()).await.unwrap();
+                }
+            });
+        }
+    });
+    address
+}
+
+/// A sentinel that is cut off may take for the master what is none any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sentinel_that_is_wrong_about_the_master_is_asked_last() {
+    let servers = [Server::start(), Server::start()];
+    let port = servers[1].port.to_string();
+    servers[0].cli(&["replicaof", "127.0.0.1", &port]);
+    let wrong = sentinel_that_tells(&servers[0]).await;
+    let right = sentinel_that_tells(&servers[1]).await;
+    let store = builder(&wrong)
+        .sentinel("main", [right])
+        .deadline(Duration::from_secs(5))
+        .build()
+        .unwrap();
+    let limiter = denying(&store, "wrong", Quota::per_day(100));
+    assert!(limiter.check("key", 1).await.is_err());
+    eventually("the master decides", async || {
+        limiter.check("key", 1).await.is_ok()
+    })
+    .await;
 }
 
 /// One of three nodes dies: its clients are decided as the limit says, and nobody else's.

@@ -135,6 +135,8 @@ impl Bench {
                 }
                 Ok::<_, Infallible>(response)
             }));
+        // That the layer observes only is told when it is made.
+        self.events.take();
         let peer: SocketAddr = ([203, 0, 113, step.client], 50_000).into();
         let mut request = Request::builder()
             .method(step.method)

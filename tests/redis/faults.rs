@@ -5,6 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -16,7 +17,7 @@ use tokio::task::JoinHandle;
 
 use crate::{
     proxy::Proxy,
-    support::{Server, Words, builder, denying, eventually},
+    support::{Server, Words, builder, denying, eventually, jail},
 };
 
 /// So many tasks ask all the time.
@@ -195,6 +196,41 @@ async fn a_user_without_permission_is_given_up_and_used_again() {
     .await;
 }
 
+/// A store that takes writes, and nothing else that is needed, is not tried again and again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_permission_that_writing_does_not_need_is_missed_once() {
+    let server = Server::start();
+    let load = Load::start(&server.address()).await;
+    for command in ["time", "get"] {
+        server.cli(&["acl", "setuser", "default", &format!("-{command}")]);
+        let before = load.denied.load(Ordering::Relaxed);
+        // Several probes have been answered meanwhile.
+        eventually("requests are denied", async || {
+            before + 2000 < load.denied.load(Ordering::Relaxed)
+        })
+        .await;
+        assert_eq!(load.words.take(), ["limiter_store_failed"], "{command}");
+        server.cli(&["acl", "setuser", "default", &format!("+{command}")]);
+        load.serves().await;
+        assert_eq!(load.words.take(), ["limiter_store_recovered"], "{command}");
+    }
+    load.end().await;
+}
+
+/// Limits do not need what bans need.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_permission_that_only_bans_need_is_no_fault_of_limits() {
+    let server = Server::start();
+    server.cli(&["acl", "setuser", "default", "-hget", "-hset"]);
+    let load = Load::start(&server.address()).await;
+    let jail = jail(&load.store);
+    assert!(!jail.synchronize(Duration::from_secs(3)).await);
+    load.serves().await;
+    assert_eq!(load.words.take(), [""; 0]);
+    assert_ne!(load.store.failures(), 0);
+    load.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cut_network_is_given_up_and_used_again() {
     let mut server = Server::start();
@@ -362,4 +398,42 @@ async fn decisions_in_flight_are_bounded() {
         }
     }
     assert_eq!(busy, 8);
+}
+
+/// A connection that the server has closed while nobody asked is made again before somebody does.
+#[tokio::test]
+async fn a_connection_that_was_closed_while_idle_is_no_fault() {
+    let server = Server::start();
+    let words = Words::default();
+    let store = server.builder().sink(words.clone()).build().unwrap();
+    let limiter = denying(&store, "idle", Quota::per_day(1).with_burst(100));
+    for _ in 0..5 {
+        assert!(limiter.check("key", 1).await.is_ok());
+        server.cli(&["client", "kill", "type", "normal"]);
+        // Until it is known here, too.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+    }
+    assert_eq!(limiter.peek("key", 0).await.unwrap().remaining(), 95);
+    assert_eq!(store.failures(), 0);
+    assert_eq!(words.take(), [""; 0]);
+}
+
+/// Whoever is on no runtime is told so, even where somebody else is on one.
+#[test]
+fn where_no_runtime_is_the_limit_decides_and_nobody_panics() {
+    let server = Server::start();
+    let limiter = denying(&server.store(), "runtime", Quota::per_day(100));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    assert!(runtime.block_on(limiter.check("key", 1)).is_ok());
+    let asked = std::pin::pin!(limiter.check("key", 1));
+    let mut context = Context::from_waker(Waker::noop());
+    match asked.poll(&mut context) {
+        Poll::Ready(Err(error)) => {
+            assert_eq!(error.to_string(), "shared store needs a tokio runtime");
+        }
+        other => panic!("{other:?}"),
+    }
 }

@@ -14,6 +14,7 @@ mod acl;
 mod bans;
 mod cases;
 mod cluster;
+mod deadline;
 mod equal;
 mod faults;
 mod http;

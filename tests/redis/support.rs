@@ -29,8 +29,20 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Server {
     directory: TempDir,
     pub(crate) port: u16,
+    /// Where it listens.
+    listens: Vec<String>,
     arguments: Vec<String>,
+    /// What redis-cli has to know beside the port.
+    cli: Vec<String>,
     child: Option<Child>,
+}
+
+/// Where a server finds its certificate and its key, and whom it trusts itself.
+#[cfg(feature = "redis-tls")]
+pub(crate) struct Certificates {
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+    pub(crate) trusted: PathBuf,
 }
 
 impl Server {
@@ -47,18 +59,47 @@ impl Server {
 
     /// Finds a place for a server that does not run yet.
     pub(crate) fn new(arguments: &[&str]) -> Self {
+        let port = free_port_of_node();
         Self {
             directory: tempfile::tempdir().unwrap(),
-            port: free_port_of_node(),
-            arguments: arguments.iter().map(|it| (*it).to_owned()).collect(),
+            port,
+            listens: words(&["--port", &port.to_string()]),
+            arguments: words(arguments),
+            cli: Vec::new(),
             child: None,
         }
+    }
+
+    /// Has the server speak TLS, and nothing else, with clients and with other servers.
+    #[cfg(feature = "redis-tls")]
+    pub(crate) fn with_tls(mut self, certificates: &Certificates) -> Self {
+        let [certificate, key, trusted] = [
+            &certificates.certificate,
+            &certificates.key,
+            &certificates.trusted,
+        ]
+        .map(|it| it.to_str().unwrap());
+        self.listens = words(&["--port", "0", "--tls-port", &self.port.to_string()]);
+        self.arguments.extend(words(&[
+            "--tls-cert-file",
+            certificate,
+            "--tls-key-file",
+            key,
+            "--tls-ca-cert-file",
+            trusted,
+            "--tls-auth-clients",
+            "no",
+            "--tls-replication",
+            "yes",
+        ]));
+        self.cli = words(&["--tls", "--cacert", trusted]);
+        self
     }
 
     /// Starts the server, and waits until it answers.
     pub(crate) fn spawn(&mut self) {
         let child = Command::new(program())
-            .args(["--port", &self.port.to_string()])
+            .args(&self.listens)
             .args(["--bind", "127.0.0.1"])
             .args(["--unixsocket", self.socket().to_str().unwrap()])
             .args(["--save", "", "--appendonly", "no", "--daemonize", "no"])
@@ -77,20 +118,20 @@ impl Server {
     }
 
     /// Starts a sentinel, which writes to its configuration.
-    pub(crate) fn start_sentinel(config: &Path) -> Self {
-        let mut server = Self::new(&[]);
+    pub(crate) fn spawn_sentinel(&mut self, config: &Path) {
         let child = Command::new(program())
             .arg(config)
-            .args(["--sentinel", "--port", &server.port.to_string()])
+            .arg("--sentinel")
+            .args(&self.listens)
             .args(["--bind", "127.0.0.1"])
+            .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        server.child = Some(child);
-        wait_for("the sentinel answers", || server.try_cli(&["ping"]).is_ok());
-        server
+        self.child = Some(child);
+        wait_for("the sentinel answers", || self.try_cli(&["ping"]).is_ok());
     }
 
     pub(crate) fn address(&self) -> String {
@@ -112,6 +153,7 @@ impl Server {
     pub(crate) fn try_cli(&self, arguments: &[&str]) -> std::io::Result<String> {
         let output = Command::new("redis-cli")
             .args(["-p", &self.port.to_string()])
+            .args(&self.cli)
             .args(arguments)
             .stdin(Stdio::null())
             .output()?;
@@ -119,6 +161,11 @@ impl Server {
             return Err(std::io::Error::other("the server does not answer"));
         }
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+
+    /// Returns whether this is Redis 6, the oldest that is supported, which lacks some settings.
+    pub(crate) fn is_of_version_6(&self) -> bool {
+        self.cli(&["info", "server"]).contains("redis_version:6.")
     }
 
     pub(crate) fn kill(&mut self) {
@@ -152,6 +199,59 @@ impl Drop for Server {
             let _ = child.wait();
         }
     }
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|it| (*it).to_owned()).collect()
+}
+
+/// Makes one cluster of them, with as many slots each.
+pub(crate) fn join(servers: &[Server]) {
+    let hosts = servers.iter().map(|it| format!("127.0.0.1:{}", it.port));
+    let created = Command::new("redis-cli")
+        .args(&servers[0].cli)
+        .args(["--cluster", "create"])
+        .args(hosts)
+        .arg("--cluster-yes")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(
+        created.status.success(),
+        "{}",
+        String::from_utf8_lossy(&created.stdout)
+    );
+    for server in servers {
+        wait_for("the cluster is up", || {
+            server
+                .cli(&["cluster", "info"])
+                .contains("cluster_state:ok")
+        });
+    }
+}
+
+/// Has the sentinel make the other of two servers the master.
+pub(crate) async fn fail_over(sentinel: &Server, name: &str, from: &Server, to: &Server) {
+    wait_for("the sentinel knows the replica", || {
+        sentinel
+            .cli(&["sentinel", "replicas", name])
+            .contains(&to.port.to_string())
+    });
+    wait_for("the replica has what the master has", || {
+        to.cli(&["dbsize"]) == from.cli(&["dbsize"])
+    });
+    wait_for("the sentinel fails over", || {
+        sentinel.cli(&["sentinel", "failover", name]) == "OK"
+    });
+    eventually("the other is the master", async || {
+        // The sentinel has all clients cut off, and these may be among them.
+        let is = |server: &Server, role: &str| {
+            let answer = server.try_cli(&["role"]);
+            answer.is_ok_and(|it| it.starts_with(role))
+        };
+        is(to, "master") && is(from, "slave")
+    })
+    .await;
 }
 
 /// Redis, or what a developer wants to be tested in its place.

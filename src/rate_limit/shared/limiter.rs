@@ -8,7 +8,7 @@ use crate::{
     clock::Clock,
     rate_limit::{
         limiter::{RateLimiter, RateLimiterBuilder},
-        set::{Kind, QuotaSet, RateLimitError},
+        set::{Kind, MAX_REMEMBERED, QuotaSet, RateLimitError},
         shared::{
             cache::DenyCache,
             decide::{DECIDE, Decided, FORGET, KeyNames, Operation, StoreCharge, WideKey},
@@ -290,7 +290,7 @@ impl SharedRateLimiter {
         let quotas = &forms.micros;
         if self.0.local.table().width() < quotas.metered().len() {
             // The table refuses it, as it would if the store were away.
-            return Outcome::Decided(self.charge_locally(key, cost, asked, quotas, finish));
+            return Outcome::Decided(self.charge_locally(key, cost, quotas, finish));
         }
         let decided = self.decide(key, operation, units, quotas).await;
         let decided = match decided {
@@ -299,13 +299,9 @@ impl SharedRateLimiter {
                 return match self.0.on_failure {
                     OnStoreFailure::Allow => Outcome::Allowed,
                     OnStoreFailure::Deny => Outcome::Denied(cause),
-                    OnStoreFailure::Fallback => Outcome::Decided(self.charge_locally(
-                        key,
-                        cost,
-                        asked,
-                        &forms.share,
-                        finish,
-                    )),
+                    OnStoreFailure::Fallback => {
+                        Outcome::Decided(self.charge_locally(key, cost, &forms.share, finish))
+                    }
                 };
             }
         };
@@ -337,11 +333,11 @@ impl SharedRateLimiter {
         &self,
         key: WideKey,
         cost: Cost,
-        asked: Instant,
         share: &QuotaSet,
         finish: impl FnOnce(&Found<'_>, u64, By) -> R,
     ) -> R {
-        let now = self.0.local.nanos(asked);
+        // Not when the store was asked: others may have been counted while it was waited for, and what is left is told as of now.
+        let now = self.0.local.now();
         // What costs more than the share would never be admitted: it costs the whole share.
         let cost = match cost {
             Cost::AtMost(cost) => Cost::AtMost(cost),
@@ -462,14 +458,17 @@ impl SharedRateLimiter {
         if derived.own.is(&quotas) {
             return derived.forms.clone();
         }
-        // They have been replaced. Of several that notice, one prevails.
-        let derived = Arc::new(Derived {
+        // They have been replaced. Of several that notice, one prevails, and all take what it has made: reservations know their quotas by identity.
+        let new = Arc::new(Derived {
             forms: of(&quotas),
             own: quotas,
         });
-        let forms = derived.forms.clone();
-        self.0.derived.store(derived);
-        forms
+        let before = self.0.derived.compare_and_swap(&derived, Arc::clone(&new));
+        if before.own.is(&new.own) {
+            before.forms.clone()
+        } else {
+            new.forms.clone()
+        }
     }
 }
 
@@ -562,6 +561,14 @@ impl SharedSettings {
         }
     }
 
+    /// Refuses what would take more memory than there is.
+    pub(crate) fn verify(&self) -> Result<(), RateLimitError> {
+        if self.remembered > MAX_REMEMBERED {
+            return Err(RateLimitError(Kind::TooManyRemembered));
+        }
+        Ok(())
+    }
+
     /// Returns a builder for the limiter of this instance, which has room for what it counts.
     pub(crate) fn local(&self, local: RateLimiterBuilder) -> RateLimiterBuilder {
         match self.on_failure {
@@ -638,9 +645,10 @@ impl SharedRateLimiterBuilder {
     ///
     /// # Errors
     ///
-    /// Refuses a name that is not 1 to 32 letters, digits, `-`, `_` and `.` or that another limiter of the store has, and what
-    /// [`RateLimiterBuilder::build`] refuses.
+    /// Refuses a name that is not 1 to 32 letters, digits, `-`, `_` and `.` or that another limiter of the store has, more than 2^24 remembered
+    /// refusals, and what [`RateLimiterBuilder::build`] refuses.
     pub fn build(self) -> Result<SharedRateLimiter, RateLimitError> {
+        self.shared.verify()?;
         let clock = self.local.clock_of();
         let local = self.shared.local(self.local).build()?;
         let name = SharedName::take(&self.shared.store, &self.name)?;
@@ -655,3 +663,37 @@ pub(crate) fn local_key(key: WideKey) -> KeyHash {
 
 /// So many refusals are remembered unless somebody says otherwise.
 pub(crate) const REMEMBERED: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Barrier, thread};
+
+    use secrecy::SecretString;
+
+    use super::*;
+    use crate::{event::sink::NullSink, rate_limit::quota::Quota};
+
+    /// A reservation whose quotas are not those of the limiter would not be settled.
+    #[test]
+    fn all_who_notice_replaced_quotas_have_the_same() {
+        let hash_key = SecretString::from("0123456789abcdef");
+        let store = RedisStore::builder("redis://127.0.0.1:1", hash_key).sink(NullSink);
+        let store = store.build().unwrap();
+        let limiter = SharedRateLimiter::builder(&store, "quotas", Quota::per_hour(1));
+        let limiter = limiter.build().unwrap();
+        for limit in 1..500 {
+            limiter.replace_quotas(Quota::per_hour(limit)).unwrap();
+            let barrier = Barrier::new(4);
+            let notice = || {
+                barrier.wait();
+                limiter.forms(None).micros
+            };
+            let found = thread::scope(|scope| {
+                let threads = [(); 4].map(|()| scope.spawn(notice));
+                threads.map(|it| it.join().unwrap())
+            });
+            let of_later = limiter.forms(None).micros;
+            assert!(found.iter().all(|it| it.is(&of_later)), "{limit}");
+        }
+    }
+}

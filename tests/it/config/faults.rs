@@ -182,13 +182,18 @@ fn contradictions_are_told_all_at_once() {
         &with("[https]\nmode = \"redirect\"\nredirect_host = \"api.example.com:x\""),
         &[("https.redirect_host", "8443")],
     );
+    for port in ["0", "+443", "65536"] {
+        let host =
+            format!("[https]\nmode = \"redirect\"\nredirect_host = \"api.example.com:{port}\"");
+        check_build(&with(&host), &[("https.redirect_host", "8443")]);
+    }
     check_build(
         &with("[https]\nmode = \"reject\"\ntemporary_redirect = true"),
         &[("https.temporary_redirect", "redirect")],
     );
     check_build(&with("[https]\nhosts = [\"*\"]"), &[("https.hosts", "*")]);
     check_build(
-        &with("[https]\nredirect_to_hosts = true"),
+        &with("[https]\nmode = \"redirect\"\nredirect_to_hosts = true"),
         &[("https.redirect_to_hosts", "hosts")],
     );
     check_build(
@@ -245,7 +250,9 @@ fn contradictions_of_limits_and_bans_are_told() {
         &[("in_flight.limit", "at least 1")],
     );
     check_build(
-        &with("[jail]\nban_growth = 0\ntraps = [\"common\", \"admin\"]\nrules = [{limit = 3}]"),
+        &with(
+            "[jail]\nenabled = true\nban_growth = 0\ntraps = [\"common\", \"admin\"]\nrules = [{limit = 3}]",
+        ),
         &[
             ("jail.ban_growth", "at least 1"),
             ("jail.rules[0]", "status or action"),
@@ -303,4 +310,67 @@ fn keys_that_cannot_be_read_do_not_show_in_errors() {
         "{errors}"
     );
     assert!(!format!("{errors} {errors:?}").contains("hunter2"));
+}
+
+#[test]
+fn what_reads_like_protection_and_is_none_is_refused() {
+    for key in [
+        "hsts = {max_age = \"365d\"}",
+        "exempt_paths = [\"/healthz\"]",
+        "credential_headers = [\"x-token\"]",
+        "redirect_host = \"api.example.com\"",
+        "redirect_browsers_only = true",
+    ] {
+        let name = key.split(' ').next().unwrap();
+        check_build(&with(&format!("[https]\n{key}")), &[("https.mode", name)]);
+        let off = parse(&with(&format!("[https]\nmode = \"off\"\n{key}"))).unwrap();
+        assert!(off.assemble(&Surroundings::new()).is_ok(), "{key}");
+    }
+    let limit = |more: &str| {
+        with(&format!(
+            "[rate_limit]\nlimits = [{{quotas = [\"1/s\"], {more}}}]"
+        ))
+    };
+    for key in ["fields_on_redirects", "exposed_fields", "partition_key"] {
+        let path = format!("rate_limit.limits[0].{key}");
+        check_build(&limit(&format!("{key} = true")), &[(&path, "draft11")]);
+    }
+    check_build(
+        &limit("legacy_fields = \"delta\", partition_key = true"),
+        &[("rate_limit.limits[0].partition_key", "draft11")],
+    );
+    check_build(
+        &limit("key = \"method\", ipv6_prefix = 64"),
+        &[("rate_limit.limits[0].ipv6_prefix", "client_ip")],
+    );
+    for key in [
+        "trusted_proxies = [\"10.0.0.2\"]",
+        "trusted_hops = 1",
+        "trust_unix_sockets = true",
+        "dangerous_trust_everyone = true",
+    ] {
+        let name = key.split(' ').next().unwrap();
+        let path = format!("client_ip.{name}");
+        check_build(&with(key), &[(&path, "x_forwarded_for")]);
+        let scheme = with(&format!("{key}\n[https]\nscheme = \"x_forwarded_proto\""));
+        assert!(
+            parse(&scheme)
+                .unwrap()
+                .assemble(&Surroundings::new())
+                .is_ok(),
+            "{key}"
+        );
+    }
+    for jail in ["traps = [\"common\"]", "rules = [{status = 401}]"] {
+        check_build(
+            &with(&format!("[jail]\n{jail}")),
+            &[("jail.enabled", "true")],
+        );
+        let off = parse(&with(&format!("[jail]\nenabled = false\n{jail}"))).unwrap();
+        assert!(off.assemble(&Surroundings::new()).is_ok(), "{jail}");
+    }
+    check_build(
+        &with("[api_keys]\nscope = \"notes\""),
+        &[("api_keys.scope", "required")],
+    );
 }

@@ -28,6 +28,9 @@ enabled = true
 ban_time = "15m"
 rules = [{status = 401, limit = 10, within = "10m"}]
 
+[https]
+mode = "reject"
+
 [https.hsts]
 max_age = "365d"
 "#;
@@ -41,7 +44,7 @@ const JSON: &str = r#"{
         "limits": [{"quotas": ["5/minute"], "key": "client_ip, method", "only_paths": ["/login"], "count": "failures"}]
     },
     "jail": {"enabled": true, "ban_time": "15m", "rules": [{"status": 401, "limit": 10, "within": "10m"}]},
-    "https": {"hsts": {"max_age": "365d"}}
+    "https": {"mode": "reject", "hsts": {"max_age": "365d"}}
 }"#;
 
 /// The same in YAML.
@@ -69,6 +72,7 @@ jail:
   rules:
     - {status: 401, limit: 10, within: 10m}
 https:
+  mode: reject
   hsts: {max_age: 365d}
 ";
 
@@ -124,7 +128,7 @@ fn the_environment_goes_over_a_file() {
     let mut expected = parse(TOML).unwrap();
     expected.client_ip.trusted_proxies = "10.0.0.3, 10.0.0.4".parse().unwrap();
     expected.jail.ban_time.0 = std::time::Duration::from_secs(3600);
-    expected.jail.enabled = false;
+    expected.jail.enabled = Some(false);
     let other = parse(
         "[client_ip]\nsource = \"peer\"\n[ip_filter]\ndeny = [\"private\", \"203.0.113.0/24\"]",
     );

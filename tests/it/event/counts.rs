@@ -1,6 +1,6 @@
 //! Metrics: section L of the cases.
 
-use std::{thread, time::Duration};
+use std::{net::IpAddr, thread, time::Duration};
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use palisade::{
@@ -141,6 +141,41 @@ fn addresses_and_keys_are_counted_by_result() {
     ] {
         check(&scrape, &format!("{name}{{result=\"{result}\"}} {count}"));
     }
+}
+
+#[cfg(feature = "secrets")]
+#[test]
+fn keys_that_are_refused_are_counted_by_result() {
+    use palisade::api_key::{ApiKeyPolicy, ApiKeys, KeyFormat};
+
+    let keys = r#"{"alice": "key-of-alice-hunter2", "bob": {"keys": ["key-of-bob-hunter2"], "scopes": ["write"]}}"#;
+    let keys = ApiKeys::parse(keys, KeyFormat::Json).unwrap();
+    let scrape = recorded(|handle| {
+        let layer = SecurityLayer::builder(ClientIpSource::Peer)
+            .api_keys(ApiKeyPolicy::new(keys).with_scope("write").unwrap())
+            .sink(NullSink)
+            .build();
+        let service = layer.layer(Handler::default().service());
+        for (key, status) in [
+            ("key-of-nobody-hunter2", 401),
+            ("key-of-alice-hunter2", 403),
+            ("key-of-nobody-hunter3", 401),
+            ("key-of-bob-hunter2", 200),
+        ] {
+            let mut request = request(CLIENT);
+            let bearer = format!("Bearer {key}").parse().unwrap();
+            request.headers_mut().insert("authorization", bearer);
+            let peer = PeerAddr::Tcp((CLIENT.parse::<IpAddr>().unwrap(), 4711).into());
+            request.extensions_mut().insert(peer);
+            assert_eq!(send(&service, request), status, "{key}");
+        }
+        handle.render()
+    });
+    check(&scrape, &format!("{AUTH_TOTAL}{{result=\"failure\"}} 2"));
+    check(
+        &scrape,
+        &format!("{AUTH_TOTAL}{{result=\"scope_missing\"}} 1"),
+    );
 }
 
 #[cfg(feature = "secrets")]

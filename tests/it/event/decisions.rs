@@ -380,6 +380,15 @@ fn a_dry_run_is_observed_and_counted_apart() {
         events.clone(),
     );
     let service = Handler::default().behind(&layer);
+    // Once, however many services there are.
+    let _ = Handler::default().behind(&layer);
+    let told = events.take();
+    let told: Vec<_> = told
+        .iter()
+        .map(|it| (it.action(), it.policy().map(ToOwned::to_owned)))
+        .collect();
+    let policy = layer.counts()[0].label().policy().to_owned();
+    assert_eq!(told, [(Action::EnforcementDisabled, Some(policy))]);
     assert_eq!(send(&service, request(CLIENT)), 200);
     let event = events.take().remove(0);
     assert!(!event.enforced());

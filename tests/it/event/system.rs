@@ -86,6 +86,9 @@ fn write_lines(path: &Path) {
     for _ in 0..5 {
         sink.record(&event(Action::IpBlocked, "198.51.100.77").observed());
         sink.record(&event(Action::HttpsRedirected, "198.51.100.78"));
+        // What is found on a request is not what becomes of it.
+        sink.record(&event(Action::CredentialOverPlaintext, "198.51.100.80"));
+        sink.record(&event(Action::ForwardedHeaderMalformed, "198.51.100.81"));
         sink.record(
             &SecurityEvent::new(Action::IpBlocked, "no address").with_policy("198.51.100.79"),
         );

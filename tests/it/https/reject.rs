@@ -130,5 +130,6 @@ async fn a_dry_run_lets_through_and_tells() {
     let request = get("/").body(()).unwrap();
     assert_eq!(service.oneshot(request).await.unwrap().status(), 200);
     let events = std::mem::take(&mut *events.lock().unwrap());
-    assert_eq!(events, [(Action::HttpsRequired, false)]);
+    let told = (Action::EnforcementDisabled, true);
+    assert_eq!(events, [told, (Action::HttpsRequired, false)]);
 }

@@ -52,6 +52,9 @@ fn a_ban_is_told_once_with_its_start_and_end() {
 #[test]
 fn a_dry_run_keeps_the_same_state_and_lets_everybody_pass() {
     let world = World::dry_run(jail().traps(TrapPaths::common()));
+    let told = world.events();
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].action(), Action::EnforcementDisabled);
     world.fail(CLIENT, 5);
     world.check_banned(CLIENT, false);
     assert_eq!(world.jail.counts().active(), 1);
