@@ -413,6 +413,7 @@ mod tests {
         check_element("=1.1.1.1", MALFORMED);
         check_element("for=1.1.1.1;for=2.2.2.2", MALFORMED);
         check_element("for=1.1.1.1;proto=http;PROTO=https", MALFORMED);
+        check_element("for=1.1.1.1;host=a;Host=b", MALFORMED);
         check_element(r#"for="1.1.1.1"x"#, MALFORMED);
         check_element(r#"for="1.1.1.""#, MALFORMED);
         check_element(r#"for=1.1.1.1;by="[::1]:""#, MALFORMED);
@@ -459,6 +460,8 @@ mod tests {
             "for=192.0.2.1 ;proto=https",
             "for=192.0.2.1;for=192.0.2.1",
             "for=192.0.2.1;by=10.0.0.1;by=10.0.0.1",
+            "for=192.0.2.1;host=a;host=b",
+            "proto=http;for=192.0.2.1;proto=https",
             "for=0.0.0.0",
             "for=unknown",
             "for=_hidden",

@@ -294,6 +294,18 @@ fn a_check_that_comes_late_gives_no_credit_and_loses_none() {
 }
 
 #[test]
+fn a_check_that_comes_a_second_late_has_a_clock_that_was_put_back() {
+    for (by, believed) in [(SECOND - Duration::from_nanos(1), false), (SECOND, true)] {
+        let (limiter, clock) = limiter(Quota::per_second(1));
+        let late = clock.now() + 60 * SECOND;
+        assert!(limiter.check_at("key", 1, late).is_admitted());
+        // Believed, it waits for what comes back from its own time on.
+        assert!(!limiter.check_at("key", 1, late - by).is_admitted());
+        assert_eq!(limiter.check_at("key", 1, late).is_admitted(), believed);
+    }
+}
+
+#[test]
 fn all_quotas_or_none() {
     let quotas = || {
         QuotaSet::new([
@@ -356,6 +368,17 @@ fn the_wait_is_the_longest_and_the_tightest_is_reported() {
     clock.advance(2 * SECOND);
     let verdict = both.check("key", 1);
     assert!(verdict.refusing().map(|it| it.name()).eq(["long"]));
+
+    let (alike, _clock) = self::limiter(
+        QuotaSet::new([
+            Quota::per_second(1).with_burst(60).with_name("first"),
+            Quota::per_minute(60).with_name("second"),
+        ])
+        .unwrap(),
+    );
+    // Of two that stand alike, it is the first.
+    let verdict = alike.check("key", 1);
+    assert_eq!(verdict.tightest().unwrap().name(), "first");
 }
 
 #[test]
@@ -436,6 +459,20 @@ fn settling_never_credits_a_later_charge() {
         limiter.check("key", 0).reset_after(),
         Duration::from_secs(60)
     );
+}
+
+#[test]
+fn settling_charges_the_quotas_that_were_reserved_and_no_others() {
+    let (limiter, _clock) = limiter(Quota::per_minute(2));
+    let reservation = limiter.reserve("key", 1).unwrap();
+    limiter.replace_quotas(Quota::per_hour(2)).unwrap();
+    reservation.settle(2);
+    assert_eq!(limiter.check("key", 0).reset_after(), 30 * SECOND);
+
+    // Room for more quotas than there are changes nothing.
+    let (wide, _clock) = small(RateLimiter::builder(Quota::per_minute(6)).width(3));
+    wide.reserve("key", 1).unwrap().settle(3);
+    check("wide", &wide.check("key", 0), (true, 3, 30_000, 0));
 }
 
 #[test]

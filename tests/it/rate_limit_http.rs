@@ -644,6 +644,21 @@ async fn a_tier_that_is_too_wide_is_refused() {
 }
 
 #[tokio::test]
+async fn a_tier_waits_no_longer_than_told_after_the_clock_was_put_back() {
+    let short = QuotaSet::from(Quota::per_second(1));
+    let tiers = bench(Quota::per_minute(1), |it| {
+        it.tiers(move |head| head.headers().contains_key("x-key").then(|| short.clone()))
+    });
+    let call = || from(A).key("short");
+    tiers.clock.advance(60 * SECOND);
+    assert_eq!(tiers.statuses([call()]).await, [200]);
+    tiers.clock.rewind(30 * SECOND);
+    assert_eq!(tiers.call(call()).await.headers()["retry-after"], "1");
+    tiers.clock.advance(SECOND);
+    assert_eq!(tiers.statuses([call(), call()]).await, [200, 429]);
+}
+
+#[tokio::test]
 async fn a_dry_run_counts_and_reports_and_refuses_nobody() {
     // N08, V18.
     let clock = ManualClock::new();

@@ -248,7 +248,7 @@ fn trusted_proxies_can_be_replaced() {
 #[cfg(feature = "axum")]
 #[tokio::test]
 async fn handlers_can_ask() {
-    use axum::{Router, body::Body, routing::get};
+    use axum::{Router, body::Body, extract::FromRequestParts as _, routing::get};
     use palisade::client_ip::ClientIp;
 
     let handler = async |client: ClientIp, context: palisade::client_ip::ClientContext| {
@@ -279,6 +279,11 @@ async fn handlers_can_ask() {
 
     let response = router.oneshot(request()).await.unwrap();
     assert_eq!(response.status(), http::StatusCode::INTERNAL_SERVER_ERROR);
+
+    let (mut parts, ()) = Request::new(()).into_parts();
+    let error = ClientIp::from_request_parts(&mut parts, &()).await;
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("client address layer"), "{error}");
 }
 
 /// Case C15: what a client sent is never sent back.
