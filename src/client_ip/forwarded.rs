@@ -360,6 +360,7 @@ mod tests {
         check(&[], &[]);
         check(&["for=a, for=b"], &[Ok("for=b"), Ok("for=a")]);
         check(&["a=1,b=2", ", c=3,,"], &[Ok("c=3"), Ok("b=2"), Ok("a=1")]);
+        check(&[r#"a=1,b="\",x""#], &[Ok(r#"b="\",x""#), Ok("a=1")]);
         check(
             &[r#"a="x,y", b="\\\",", c="\\""#],
             &[Ok(r#"c="\\""#), Ok(r#"b="\\\",""#), Ok(r#"a="x,y""#)],
@@ -419,6 +420,10 @@ mod tests {
         check_element(r#"for=1.1.1.1;by="[::1]:""#, MALFORMED);
         check_element("for=1.1.1.1;by=_hidden", Ok("1.1.1.1"));
         check_element("for=1.1.1.1;a b=c", MALFORMED);
+        check_element(r#"for=1.1.1.1;host="a""b""#, MALFORMED);
+        for no_ascii in [&b"for=1.1.1.1;x=\x80"[..], b"for=1.1.1.1;\x80=x"] {
+            assert_eq!(Element::parse_addr(no_ascii), Err(UnknownReason::Malformed));
+        }
     }
 
     /// What the careful way finds in the same line, if it is one element with an address.

@@ -499,6 +499,11 @@ async fn outcomes_decide_what_counts() {
         failures.statuses(calls).await,
         [200, 200, 200, 401, 401, 429]
     );
+    // The highest status of a success, and the lowest of a failure.
+    failures.clock.advance(60 * SECOND);
+    let calls = [399, 399, 399, 400, 400].map(|it| from(A).answered(it));
+    assert_eq!(failures.statuses(calls).await, [399, 399, 399, 400, 400]);
+    assert_eq!(failures.statuses([from(A)]).await, [429]);
 
     // E16: successes alone. E18: the refusal itself is not counted either.
     let successes = bench(Quota::per_minute(2), RateLimitBuilder::count_successes_only);
@@ -574,6 +579,41 @@ async fn costs_are_reserved_and_settled() {
     assert_eq!(bench.statuses([from(A)]).await, [429]);
     limit.refund(key(&bench, &limit), 40);
     assert_eq!(bench.statuses([from(A)]).await, [200]);
+}
+
+#[tokio::test]
+async fn handlers_find_the_charge_of_each_limit_by_its_name() {
+    let clock = ManualClock::new();
+    let limit = |name, cost| {
+        let builder = RateLimit::builder(Quota::per_hour(100).with_name(name));
+        let builder = builder.clock(clock.clone()).cost(cost).settle_in_handler();
+        builder.build().unwrap()
+    };
+    let (tokens, images) = (limit("tokens", 40), limit("images", 2));
+    let handler = service_fn(|request: Request<()>| async move {
+        let inner = Charge::of(request.extensions()).unwrap();
+        assert_eq!((inner.policy(), inner.reserved()), ("images", 2));
+        let found = inner.named("images").unwrap();
+        assert_eq!((found.policy(), found.reserved()), ("images", 2));
+        let outer = inner.named("tokens").unwrap();
+        assert_eq!((outer.policy(), outer.reserved()), ("tokens", 40));
+        assert!(inner.named("requests").is_none());
+        outer.settle(10);
+        Ok::<_, std::convert::Infallible>(Response::new(String::new()))
+    });
+    let service = EnforceLayer::new(tokens.clone())
+        .with_clock(clock.clone())
+        .layer(
+            EnforceLayer::new(images.clone())
+                .with_clock(clock.clone())
+                .layer(handler),
+        );
+    let response = service.oneshot(request("/")).await.unwrap();
+    assert_eq!(response.status(), 200);
+    for (limit, left) in [(tokens, 90), (images, 98)] {
+        let key = limit.client_key(A.parse().unwrap()).unwrap();
+        assert_eq!(limit.peek(key).remaining(), left);
+    }
 }
 
 #[tokio::test]
@@ -722,4 +762,5 @@ fn settings_without_sense_are_refused() {
     check(builder().near_limit(101), "1 to 100");
     check(builder().max_keys(0), "at least one");
     assert!(builder().cost(0).build().is_ok());
+    assert!(builder().cost(5).build().is_ok());
 }

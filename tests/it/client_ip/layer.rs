@@ -224,8 +224,22 @@ async fn headers_that_nobody_vouches_for_can_be_removed() {
     ];
     assert_eq!(kept, expected);
     let peer_only = ClientIpLayer::new(ClientIpSource::Peer).without_untrusted_headers();
-    let (_, kept) = send(peer_only, "10.0.0.1", &lines).await;
+    let (_, kept) = send(peer_only.clone(), "10.0.0.1", &lines).await;
     assert_eq!(kept, ["accept"]);
+    // A proxy that is trusted for the scheme alone vouches, too.
+    let scheme = SchemeSource::XForwardedProto(proxies("10.0.0.0/8"));
+    let (_, kept) = send(peer_only.with_scheme(scheme), "10.0.0.1", &lines).await;
+    assert_eq!(kept, expected);
+}
+
+#[tokio::test]
+async fn a_trusted_proxy_that_names_itself_is_no_stranger() {
+    let layer = ClientIpLayer::new(ClientIpSource::XForwardedFor(
+        TrustedProxies::hops(1).unwrap(),
+    ));
+    let lines: [(&str, &[u8]); 1] = [("x-forwarded-for", b"10.0.0.1")];
+    let (events, _) = send(layer, "10.0.0.1", &lines).await;
+    assert_eq!(events, [] as [&str; 0]);
 }
 
 #[test]
