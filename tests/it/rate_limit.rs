@@ -636,6 +636,7 @@ fn limiters_without_sense_are_not_built() {
     check(builder().max_keys(usize::MAX), "lower it");
     check(builder().width(0), "room for 0");
     check(builder().width(9), "more than 8");
+    assert!(builder().width(8).max_keys(1).build().is_ok());
 }
 
 #[test]

@@ -732,21 +732,36 @@ async fn a_warning_comes_when_the_mark_is_passed() {
 
 #[tokio::test]
 async fn a_full_table_is_reported_once_in_a_while() {
-    let bench = bench(Quota::per_day(1), |it| {
-        it.max_keys(1).standard_fields(StandardFields::Draft11)
-    });
-    for low in 0..100_u8 {
-        let _ = bench.call(from(&format!("192.0.2.{low}"))).await;
+    // Where those who share are refused, and where they are admitted.
+    for quota in [Quota::per_day(1), Quota::per_day(1000)] {
+        let bench = bench(quota, |it| {
+            it.max_keys(1).standard_fields(StandardFields::Draft11)
+        });
+        for low in 0..100_u8 {
+            let _ = bench.call(from(&format!("192.0.2.{low}"))).await;
+        }
+        let count = |words: Vec<String>| {
+            let full = words.iter().filter(|it| *it == "limiter_store_full");
+            full.count()
+        };
+        assert_eq!(count(bench.sink.take_words()), 1);
+        bench.clock.advance(60 * SECOND);
+        let _ = bench.call(from("198.51.100.1")).await;
+        let _ = bench.call(from("198.51.100.2")).await;
+        assert_eq!(count(bench.sink.take_words()), 1);
     }
-    let count = |words: Vec<String>| {
-        let full = words.iter().filter(|it| *it == "limiter_store_full");
-        full.count()
-    };
-    assert_eq!(count(bench.sink.take_words()), 1);
-    bench.clock.advance(120 * SECOND);
-    let _ = bench.call(from("198.51.100.1")).await;
-    let _ = bench.call(from("198.51.100.2")).await;
-    assert_eq!(count(bench.sink.take_words()), 1);
+}
+
+#[tokio::test]
+async fn an_operator_lets_one_client_off() {
+    let clock = ManualClock::new();
+    let builder = RateLimit::builder(Quota::per_minute(1)).clock(clock.clone());
+    let limit = builder.build().unwrap();
+    let bench = Bench::new(&clock, limit.clone());
+    let calls = [from(A), from(B), from(A), from(B)];
+    assert_eq!(bench.statuses(calls).await, [200, 200, 429, 429]);
+    limit.reset(limit.client_key(A.parse().unwrap()).unwrap());
+    assert_eq!(bench.statuses([from(A), from(B)]).await, [200, 429]);
 }
 
 #[test]
