@@ -308,6 +308,12 @@ async fn a_dry_run_keeps_the_same_state_and_events_and_lets_pass() {
         run(Arc::new(DryRun::new(later(|| rejection().into())))).await,
         [(200, words(&["refused?"])), (200, words(&["refused?"]))]
     );
+    // All of several that would refuse are heard.
+    let both = words(&["refused?", "refused?"]);
+    assert_eq!(
+        run(Arc::new(DryRun::new((Refuse, Refuse)))).await,
+        [(200, both.clone()), (200, both)]
+    );
 }
 
 #[tokio::test(start_paused = true)]
