@@ -203,6 +203,34 @@ fn a_key_is_good_for_its_scopes() {
     }
 }
 
+#[test]
+fn a_key_is_verified_without_a_request() {
+    let keys = keys();
+    for (key, id, is_previous) in [
+        (ALICE, "alice", false),
+        (BOB_NEW, "bob", false),
+        (BOB_OLD, "bob", true),
+    ] {
+        let found = keys.verify(key.as_bytes()).unwrap();
+        let found = (found.identity().id(), found.is_previous());
+        assert_eq!(found, (id, is_previous));
+    }
+    assert!(keys.verify(b"key-of-nobody-hunter2").is_none());
+}
+
+#[test]
+fn a_text_that_holds_no_keys_is_told_why() {
+    for (text, expected) in [
+        ("", "no key"),
+        ("short", "neither 16 to 512 visible ASCII characters"),
+    ] {
+        let error = ApiKeys::parse(text, KeyFormat::Lines)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
 #[tokio::test]
 async fn a_scope_is_required_further_in() {
     let inner =
@@ -326,7 +354,7 @@ fn what_shows_keys_shows_none() {
 #[cfg(feature = "axum")]
 #[tokio::test]
 async fn handlers_extract_whose_key_it_is() {
-    use axum::{Router, body::Body, routing::get};
+    use axum::{Router, body::Body, extract::FromRequestParts as _, routing::get};
 
     let routes = || {
         Router::new().route(
@@ -348,6 +376,11 @@ async fn handlers_extract_whose_key_it_is() {
 
     let without = routes().oneshot(request()).await.unwrap();
     assert_eq!(without.status(), StatusCode::INTERNAL_SERVER_ERROR);
+
+    let (mut parts, ()) = Request::new(()).into_parts();
+    let error = ApiKeyIdentity::from_request_parts(&mut parts, &()).await;
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("API key layer"), "{error}");
 }
 
 #[cfg(feature = "rate-limit")]
