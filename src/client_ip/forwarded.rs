@@ -550,6 +550,10 @@ mod tests {
 
     #[track_caller]
     fn agree(line: &[u8]) {
+        // A server hands over nothing else.
+        if HeaderValue::from_bytes(line).is_err() {
+            return;
+        }
         let Some(plain) = PlainElement::parse(line) else {
             return;
         };
