@@ -14,6 +14,7 @@ use palisade::{
 use tower::{Layer, ServiceExt, service_fn};
 
 use super::{headers, outcome, peer, proxies};
+use crate::support::Fussy;
 
 /// Sends one request, and returns the events and the names of the headers that arrived.
 async fn send(
@@ -240,6 +241,24 @@ async fn a_trusted_proxy_that_names_itself_is_no_stranger() {
     let lines: [(&str, &[u8]); 1] = [("x-forwarded-for", b"10.0.0.1")];
     let (events, _) = send(layer, "10.0.0.1", &lines).await;
     assert_eq!(events, [] as [&str; 0]);
+}
+
+#[tokio::test]
+async fn the_instance_that_is_called_is_the_one_that_was_ready() {
+    let service = layer().layer(Fussy::default());
+    let response = service.oneshot(Request::new(())).await;
+    assert_eq!(response.unwrap().body(), "");
+}
+
+#[test]
+fn a_list_of_proxies_says_what_is_wrong_with_it() {
+    use std::error::Error as _;
+
+    let error = "10.0.0.0/8, proxy".parse::<TrustedProxies>().unwrap_err();
+    assert!(error.to_string().contains("malformed"), "{error}");
+    let source = error.source().unwrap().to_string();
+    assert!(source.contains("entry 2"), "{source}");
+    assert!(TrustedProxies::hops(0).unwrap_err().source().is_none());
 }
 
 #[test]
