@@ -441,6 +441,7 @@ mod tests {
             (Duration::from_secs(60), "7/minute"),
             (Duration::from_secs(90), "7/90s"),
             (Duration::from_millis(1500), "7/1.5s"),
+            (Duration::from_millis(50), "7/50ms"),
         ] {
             let quota = Quota::new(7, period).unwrap();
             assert_eq!(quota.to_string(), text);

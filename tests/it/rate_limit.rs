@@ -352,6 +352,8 @@ fn the_wait_is_the_longest_and_the_tightest_is_reported() {
     check("N11", &limiter.check("key", 1), (false, 0, 30_000, 1000));
     let verdict = limiter.check("key", 0);
     assert_eq!(verdict.tightest().unwrap().name(), "short");
+    let resets = verdict.standings().map(|it| it.reset_after());
+    assert!(resets.eq([SECOND, 30 * SECOND]));
 
     let (both, clock) = self::limiter(
         QuotaSet::new([

@@ -294,7 +294,8 @@ async fn a_partition_key_tells_apart_what_is_counted_apart() {
 
     let quotas = QuotaSet::new([
         Quota::per_minute(9).try_with_name(NAME).unwrap(),
-        Quota::per_hour(99).with_name("hour"),
+        Quota::per_hour(99).with_name("hours"),
+        Quota::per_day(999).with_name("day"),
     ])
     .unwrap();
     let set = |it: RateLimitBuilder| it.standard_fields(StandardFields::Draft11).partition_key();
@@ -304,7 +305,7 @@ async fn a_partition_key_tells_apart_what_is_counted_apart() {
         let response = bench.call(from(client)).await;
         let mut keys = Vec::new();
         for (field, names) in [
-            ("ratelimit-policy", &[NAME, "hour"][..]),
+            ("ratelimit-policy", &[NAME, "hours", "day"][..]),
             ("ratelimit", &[NAME]),
         ] {
             let value = response.headers()[field].as_bytes();

@@ -158,6 +158,28 @@ async fn clients_are_refused_past_their_limit_and_come_back() {
     assert_eq!(two.statuses([from(A)]).await, [200]);
 }
 
+#[cfg(feature = "axum")]
+#[tokio::test]
+async fn routes_are_counted_apart_whatever_stands_in_their_parameters() {
+    use axum::{Router, body::Body, routing::get};
+
+    let builder = RateLimit::builder(Quota::per_hour(1)).key(RateLimitKey::route());
+    let layer = RateLimitLayer::from(builder.clock(ManualClock::new()).build().unwrap());
+    let app = Router::new()
+        .route("/users/{id}", get(async || ""))
+        .route("/notes/{id}", get(async || ""))
+        .layer(layer);
+    for (path, expected) in [
+        ("/users/1", 200),
+        ("/users/2", 429),
+        ("/notes/1", 200),
+        ("/notes/1", 429),
+    ] {
+        let response = app.clone().oneshot(request::<Body>(path)).await.unwrap();
+        assert_eq!(response.status(), expected, "{path}");
+    }
+}
+
 #[tokio::test]
 async fn keys_are_counted_apart() {
     // E09.

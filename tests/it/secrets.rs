@@ -353,6 +353,19 @@ fn a14_the_shadowed_place_is_told() {
 }
 
 #[test]
+fn without_directories_there_is_the_environment_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("IN_FILE"), VALUE).unwrap();
+    let loader = SecretLoader::new()
+        .with_environment(|name| (name == "IN_ENVIRONMENT").then(|| VALUE.into()))
+        .with_directory(directory.path());
+    let is_found = |loader: &SecretLoader, name| loader.secret(name).text().is_ok();
+    assert!(is_found(&loader, "IN_FILE") && is_found(&loader, "IN_ENVIRONMENT"));
+    let loader = loader.without_directories();
+    assert!(!is_found(&loader, "IN_FILE") && is_found(&loader, "IN_ENVIRONMENT"));
+}
+
+#[test]
 fn a18_a_development_machine_has_no_run_secrets() {
     let told = Arc::new(Mutex::new(0));
     let count = Arc::clone(&told);
