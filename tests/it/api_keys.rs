@@ -13,6 +13,7 @@ use palisade::{
     clock::ManualClock,
     enforce::EnforceLayer,
     event::SecurityEvent,
+    policy::{Decision, Policy as _, RequestHead},
     secret::{Reload, SecretErrorKind as Kind, SecretLoader, SecretNotice},
 };
 use tower::{Layer, ServiceExt, service_fn};
@@ -245,6 +246,16 @@ async fn a_scope_is_required_further_in() {
     let send = |key| service.clone().oneshot(request(key));
     assert_eq!(status(send(BOB_NEW).await.unwrap()), StatusCode::OK);
     assert_eq!(status(send(ALICE).await.unwrap()), StatusCode::FORBIDDEN);
+    // And so says who only asks.
+    let required = RequireScope::new("write").unwrap();
+    for (key, expected) in [(BOB_NEW, true), (ALICE, false)] {
+        let (mut parts, ()) = request(key).into_parts();
+        let who = keys().verify(key.as_bytes()).unwrap();
+        parts.extensions.insert(who.identity().clone());
+        let peek = required.peek(&RequestHead::new(&parts)).unwrap();
+        let is_admitted = matches!(peek.decision(), Decision::Admit(_));
+        assert_eq!(is_admitted, expected);
+    }
     // Without a layer that finds out who it is, nobody is let in.
     let response = write.oneshot(request(BOB_NEW)).await.unwrap();
     assert_eq!(response.status(), StatusCode::FORBIDDEN);

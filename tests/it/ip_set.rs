@@ -130,3 +130,51 @@ fn a_large_set_agrees_with_a_naive_search() {
         assert_eq!(set.find(addr), naive(&nets, addr), "{addr}");
     }
 }
+
+#[test]
+fn a_builder_keeps_what_was_added_before() {
+    let net = |text: &str| text.parse::<IpNet>().unwrap();
+    let set = IpSet::builder()
+        .entry("192.0.2.1")
+        .unwrap()
+        .net(net("198.51.100.0/24"))
+        .net(net("203.0.113.0/24"))
+        .set(&IpSet::loopback())
+        .build();
+    for addr in [
+        "192.0.2.1",
+        "198.51.100.7",
+        "203.0.113.7",
+        "127.0.0.1",
+        "::1",
+    ] {
+        assert!(set.contains(addr.parse().unwrap()), "{addr}");
+    }
+    assert!(!set.contains("192.0.2.2".parse().unwrap()));
+}
+
+#[test]
+fn an_empty_list_is_told_from_a_bad_one() {
+    let is_empty = |list: &str| list.parse::<IpSet>().unwrap_err().is_empty();
+    assert!(is_empty("") && is_empty("# nobody\n"));
+    assert!(!is_empty("192.0.2.x"));
+}
+
+#[cfg(feature = "serde")]
+#[test]
+fn words_are_the_sets_that_they_name() {
+    for (word, set) in [
+        ("any", IpSet::any()),
+        ("any_ipv4", IpSet::any_ipv4()),
+        ("any_ipv6", IpSet::any_ipv6()),
+        ("carrier_shared", IpSet::carrier_shared()),
+        ("documentation", IpSet::documentation()),
+        ("link_local", IpSet::link_local()),
+        ("loopback", IpSet::loopback()),
+        ("multicast", IpSet::multicast()),
+        ("private", IpSet::private()),
+    ] {
+        let read: IpSet = serde_json::from_str(&format!("[\"{word}\"]")).unwrap();
+        assert_eq!(read, set, "{word}");
+    }
+}
