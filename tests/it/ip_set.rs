@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use palisade::ip_set::IpSet;
+use palisade::ip_set::{IpList, IpSet};
 use proptest::{collection::vec, prelude::*};
 
 /// The most specific of all entries that cover an address, found by looking at each.
@@ -177,4 +177,26 @@ fn words_are_the_sets_that_they_name() {
         let read: IpSet = serde_json::from_str(&format!("[\"{word}\"]")).unwrap();
         assert_eq!(read, set, "{word}");
     }
+}
+
+#[test]
+fn sets_and_lists_are_made_of_what_is_put_in() {
+    let [one, other] = ["192.0.2.1", "2001:db8::1"].map(|it| it.parse::<IpAddr>().unwrap());
+    let net: IpNet = "192.0.2.0/24".parse().unwrap();
+    assert_eq!(IpSet::from(one), "192.0.2.1".parse().unwrap());
+    assert_eq!(IpSet::from(net), "192.0.2.0/24".parse().unwrap());
+    let both: IpSet = [one, other].into_iter().collect();
+    assert_eq!(both, "192.0.2.1, 2001:db8::1".parse().unwrap());
+    let list = IpList::new("list", net.into());
+    assert_eq!(list.to_set(), net.into());
+    assert_eq!((list.find(one), list.find(other)), (Some(net), None));
+}
+
+#[test]
+fn a_set_takes_at_least_the_memory_of_its_entries() {
+    let set: IpSet = (0..1000_u32)
+        .map(|it| IpAddr::V4(Ipv4Addr::from_bits(it * 7919)))
+        .collect();
+    let size = set.heap_size();
+    assert!((4_000..100_000).contains(&size), "{size}");
 }
