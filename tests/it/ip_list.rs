@@ -170,6 +170,8 @@ fn a_directory_or_a_huge_file_keeps_the_old_list() {
     fixture.file = fixture.file.with_max_bytes(20);
     fs::write(fixture.path(), "192.0.2.1\n192.0.2.2\n ").unwrap();
     fixture.check_kept("file is too large");
+    fs::write(fixture.path(), "192.0.2.1\n192.0.2.2\n").unwrap();
+    assert_eq!(fixture.file.poll(), Reload::Replaced);
 }
 
 /// Case F18.
