@@ -106,7 +106,14 @@ mod tests {
     #[test]
     fn prefixes_are_plain() {
         for prefix in ["a b", "ä", "\"", &"a".repeat(33)] {
-            assert!(NewApiKey::generate(prefix).is_err(), "{prefix}");
+            let error = NewApiKey::generate(prefix).unwrap_err().to_string();
+            assert!(
+                error.starts_with("prefix is not made of letters"),
+                "{error}"
+            );
         }
+        let longest = "a".repeat(32);
+        let key = NewApiKey::generate(&longest).unwrap();
+        assert!(key.key().expose_secret().starts_with(&longest));
     }
 }

@@ -74,3 +74,25 @@ impl fmt::Debug for ApiKeyIdentity {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::hash::{BuildHasher as _, RandomState};
+
+    use super::*;
+
+    #[test]
+    fn an_identity_is_its_id() {
+        let identity = |id, scopes: &[&str]| {
+            let scopes: Vec<_> = scopes.iter().map(ToString::to_string).collect();
+            ApiKeyIdentity::new(id, &scopes)
+        };
+        let (alice, other) = (identity("alice", &["read"]), identity("alice", &[]));
+        assert_eq!(alice, other);
+        let state = RandomState::new();
+        assert_eq!(state.hash_one(&alice), state.hash_one(&other));
+        assert_ne!(alice, identity("bob", &["read"]));
+        assert!(alice.has_scope("read") && !alice.has_scope("write"));
+        assert!(!other.has_scope("read"));
+    }
+}

@@ -272,6 +272,7 @@ mod tests {
         };
         check("x = 'A'\ny = 'B'", Ok("x[] y[]"));
         check("x = ['A', 'B']", Ok("x[] x![]"));
+        check("x = \"\\u0061aaaaaaaaaaaaaaa\"", Ok("x[] -"));
         check("[x]\nkeys = 'A'\nscopes = ['r']", Ok("x[r] -"));
         check("x = 1", Err(Fault::Toml));
         check("x = 'A'\nx = 'B'", Err(Fault::Toml));

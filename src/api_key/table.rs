@@ -142,3 +142,44 @@ impl Hasher for OwnHash {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(keys: &[String]) -> Table {
+        let record = |(id, key): (usize, &String)| {
+            let digest = SecretDigest::hash(key.as_bytes());
+            Record::single(&format!("id-{id}"), digest)
+        };
+        let records: Vec<_> = keys.iter().enumerate().map(record).collect();
+        Table::new(&records, Instant::now()).unwrap()
+    }
+
+    #[track_caller]
+    fn check(table: &Table, key: &str, expected: Option<&str>) {
+        let found = table.find(key.as_bytes());
+        assert_eq!(found.map(|it| it.identity.id()), expected);
+    }
+
+    #[test]
+    fn each_of_many_keys_is_found_as_itself() {
+        let keys: Vec<_> = (0..1000).map(|it| format!("key number {it}")).collect();
+        let table = table(&keys);
+        assert_eq!(table.len(), 1000);
+        for (id, key) in keys.iter().enumerate() {
+            check(&table, key, Some(&format!("id-{id}")));
+            check(&table, &format!("{key}!"), None);
+        }
+    }
+
+    #[test]
+    fn a_key_is_hashed_up_to_its_longest_length() {
+        let keys = [511, 512, 513].map(|length| "a".repeat(length));
+        let table = table(&keys);
+        check(&table, &keys[0], Some("id-0"));
+        check(&table, &keys[1], Some("id-1"));
+        // As a digest, it can stand in a store.
+        check(&table, &keys[2], None);
+    }
+}

@@ -338,6 +338,26 @@ mod tests {
     }
 
     #[test]
+    fn labels_are_as_long_as_they_may_be() {
+        let label = "a".repeat(63);
+        for name in [
+            label.clone(),
+            format!("{label}.{label}.{label}"),
+            format!("{label}.{label}.{label}.example"),
+        ] {
+            check(&name, Ok(&name));
+        }
+    }
+
+    #[test]
+    fn a_name_in_lower_case_is_not_copied() {
+        for (value, is_copied) in [("example.com:80", false), ("Example.com", true)] {
+            let host = RequestHost::parse(value.as_bytes()).unwrap();
+            assert_eq!(matches!(host.host(), Cow::Owned(_)), is_copied, "{value}");
+        }
+    }
+
+    #[test]
     fn what_is_no_host_is_refused() {
         check("", Err(Kind::Missing));
         check("u:p@evil", Err(Kind::UserInfo)); // E28
@@ -382,6 +402,7 @@ mod tests {
             check(value, Err(Kind::Malformed));
         }
         check(&"a".repeat(64), Err(Kind::Malformed));
+        check(&format!("{}.example", "a".repeat(64)), Err(Kind::Malformed));
         check(&["abcdefg"; 32].join("."), Err(Kind::Malformed));
         let latin_1 = RequestHost::parse(b"b\xfccher.example");
         assert_eq!(latin_1, Err(HostError(Kind::Malformed)));

@@ -141,6 +141,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_stands_beside_the_digits_in_ascii_is_none() {
+        let addr = Ipv4Addr::new(1, 2, 3, 4);
+        for beside in ["/", ":"] {
+            let (behind, before) = (format!("{addr}{beside}"), format!("{beside}{addr}"));
+            assert_eq!(
+                take_ipv4(behind.as_bytes()),
+                Some((addr, beside.as_bytes()))
+            );
+            assert_eq!(
+                split_ipv4(before.as_bytes()),
+                Some((addr, beside.as_bytes()))
+            );
+        }
+    }
+
     /// Every number that an octet could be taken for, with up to four digits.
     #[test]
     fn octets_are_those_of_the_standard_library() {

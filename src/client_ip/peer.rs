@@ -127,18 +127,20 @@ mod tests {
     fn check(addr: &str, expected: &str) {
         let peer = PeerAddr::Tcp(addr.parse().unwrap());
         assert_eq!(peer.ip(), Some(expected.parse().unwrap()));
+        assert_eq!(peer.port(), Some(50_000));
     }
 
     #[test]
     fn peers_are_canonical() {
-        check("203.0.113.7:1", "203.0.113.7");
-        check("[::ffff:203.0.113.7]:1", "203.0.113.7");
-        check("[::1]:1", "::1");
-        check("[2001:db8::7]:1", "2001:db8::7");
+        check("203.0.113.7:50000", "203.0.113.7");
+        check("[::ffff:203.0.113.7]:50000", "203.0.113.7");
+        check("[::1]:50000", "::1");
+        check("[2001:db8::7]:50000", "2001:db8::7");
     }
 
     #[test]
     fn a_unix_peer_has_no_address() {
         assert_eq!(PeerAddr::Unix.ip(), None);
+        assert_eq!(PeerAddr::Unix.port(), None);
     }
 }

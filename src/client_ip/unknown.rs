@@ -95,3 +95,30 @@ impl UnknownReason {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn each_reason_has_a_word_and_a_sentence_of_its_own() {
+        let reasons = [
+            UnknownReason::Duplicate,
+            UnknownReason::Malformed,
+            UnknownReason::MissingAddress,
+            UnknownReason::MissingPeer,
+            UnknownReason::Obfuscated,
+            UnknownReason::TooFewHops,
+            UnknownReason::TooLarge,
+            UnknownReason::TooManyHops,
+            UnknownReason::UnixPeer,
+            UnknownReason::Unspecified,
+        ];
+        let words: HashSet<_> = reasons.iter().map(|it| it.as_str()).collect();
+        let sentences: HashSet<_> = reasons.iter().map(|it| it.sentence()).collect();
+        assert_eq!((words.len(), sentences.len()), (10, 10));
+        assert!(sentences.iter().all(|it| it.contains(' ')));
+    }
+}

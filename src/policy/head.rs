@@ -181,6 +181,23 @@ mod tests {
     }
 
     #[test]
+    fn the_head_is_that_of_the_request() {
+        let (parts, ()) = Request::post("/path?query")
+            .version(Version::HTTP_2)
+            .header("x-field", "value")
+            .extension(7_u8)
+            .body(())
+            .unwrap()
+            .into_parts();
+        let head = RequestHead::new(&parts);
+        assert_eq!(head.method(), Method::POST);
+        assert_eq!(head.uri(), "/path?query");
+        assert_eq!(head.version(), Version::HTTP_2);
+        assert_eq!(head.headers()["x-field"], "value");
+        assert_eq!(head.extensions().get(), Some(&7_u8));
+    }
+
+    #[test]
     fn debug_shows_no_query_and_no_header() {
         let (parts, ()) = Request::get("/path?token=secret")
             .header("authorization", "secret")

@@ -129,6 +129,15 @@ mod tests {
     }
 
     #[test]
+    fn the_error_says_what_a_name_must_be() {
+        let error = PolicyLabel::new("custom", "").unwrap_err().to_string();
+        assert!(
+            error.contains("empty, too long, or not printable"),
+            "{error}"
+        );
+    }
+
+    #[test]
     fn a_type_gives_its_name() {
         assert_eq!(
             PolicyLabel::of_type::<PolicyLabel>().policy(),

@@ -240,6 +240,10 @@ mod tests {
                 self.0,
             ))
         }
+
+        fn peek(&self, _: &RequestHead<'_>) -> Option<Peek> {
+            Some(Peek::admit(self.0))
+        }
     }
 
     #[track_caller]
@@ -257,6 +261,11 @@ mod tests {
             .map(|step| policies.step_label(step).policy().to_owned())
             .collect();
         assert_eq!(labels, expected);
+        let peeks: Vec<_> = (0..policies.steps())
+            .map(|step| policies.peek_step(step, &head).unwrap())
+            .collect();
+        assert!(peeks.iter().map(Peek::reason).eq(expected.iter().copied()));
+        assert!(policies.peek_step(policies.steps(), &head).is_none());
         let beyond = policies.check_step(policies.steps(), &head);
         assert!(matches!(beyond, Check::Ready(Decision::Admit(_))));
     }

@@ -51,3 +51,22 @@ impl KeyHasher {
 pub(crate) fn finish(hasher: &impl Hasher) -> KeyHash {
     KeyHash::new(hasher.finish())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_limiters_hash_alike() {
+        let [one, other] = [KeyHasher::new(), KeyHasher::new()].map(|hasher| {
+            let mut parts = hasher.for_parts();
+            "key".hash(&mut parts);
+            let mut address = hasher.for_address();
+            7_u64.hash(&mut address);
+            [hasher.of("key"), finish(&parts), finish(&address)]
+        });
+        for (one, other) in one.into_iter().zip(other) {
+            assert_ne!(one, other);
+        }
+    }
+}

@@ -413,6 +413,12 @@ mod tests {
             Quota::per_hour(10).try_with_burst(30),
             Ok((30, 360 * SECOND)),
         );
+        check(
+            Quota::per_day(1).try_with_overdraft(300_000),
+            Err(Kind::OverdraftTooLarge),
+        );
+        let debt = Quota::per_day(1).try_with_overdraft(300).unwrap();
+        assert_eq!(debt.overdraft(), 300);
         for name in ["", "caf\u{e9}", "a\nb", &"x".repeat(65)] {
             check(Quota::per_second(1).try_with_name(name), Err(Kind::Name));
         }
@@ -443,5 +449,46 @@ mod tests {
             assert!(quota.to_string().is_ascii());
         }
         assert_eq!(quota.with_name("own").name(), "own");
+    }
+
+    #[test]
+    fn quotas_are_written_as_they_are_parsed() {
+        for (period, text) in [
+            (Duration::from_secs(1), "7/second"),
+            (Duration::from_secs(60), "7/minute"),
+            (Duration::from_secs(90), "7/90s"),
+            (Duration::from_millis(1500), "7/1.5s"),
+            (Duration::from_millis(50), "7/50ms"),
+        ] {
+            let quota = Quota::new(7, period).unwrap();
+            assert_eq!(quota.to_string(), text);
+            assert_eq!(quota.with_burst(9).to_string(), format!("{text} burst 9"));
+        }
+    }
+
+    #[cfg(feature = "redis")]
+    #[test]
+    fn all_shares_together_are_no_more_than_the_whole() {
+        #[track_caller]
+        fn check(whole: &Quota, instances: u32, expected: (u32, Duration, u32)) {
+            let share = whole.share(instances.try_into().unwrap());
+            assert_eq!((share.limit(), share.period(), share.capacity()), expected);
+            assert_eq!(share.name(), whole.name());
+            assert_eq!(share.overdraft(), 0);
+        }
+
+        let second = Duration::from_secs(1);
+        let burst = Quota::per_second(10).with_burst(30).with_overdraft(5);
+        check(&burst, 1, (10, second, 30));
+        check(&burst, 3, (10, 3 * second, 10));
+        check(&burst, 7, (10, 7 * second, 4));
+        check(&Quota::per_second(1), 5, (1, 5 * second, 1));
+        // The longest period that a quota may have, and one that would be longer.
+        let days = |days: u64| Duration::from_secs(days * 86_400);
+        check(&Quota::new(6, days(122)).unwrap(), 3, (6, days(366), 2));
+        check(&Quota::new(6, days(123)).unwrap(), 3, (2, days(123), 2));
+        // What would take more than ten years to come back is not divided.
+        let slow = Quota::new(3, days(366)).unwrap().with_burst(28);
+        check(&slow, 2, (3, days(366), 28));
     }
 }

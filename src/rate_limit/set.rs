@@ -295,6 +295,8 @@ pub(crate) const MAX_REMEMBERED: usize = 1 << 24;
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[track_caller]
@@ -332,5 +334,41 @@ mod tests {
             [Quota::per_second(10).with_name("a"), Quota::per_second(5)],
             None,
         );
+    }
+
+    #[test]
+    fn gathered_quotas_of_one_name_get_numbers() {
+        let names = |quotas: Vec<Quota>| -> Vec<Vec<String>> {
+            let names = |set: &QuotaSet| set.iter().map(|it| it.name().into_owned()).collect();
+            QuotaSet::gather(quotas).iter().map(names).collect()
+        };
+        let quotas = [1, 60, 1].map(|period| Quota::new(1, Duration::from_secs(period)).unwrap());
+        let expected = ["1-per-second", "1-per-minute", "1-per-second-3"];
+        assert_eq!(names(quotas.to_vec()), [expected]);
+        let many: Vec<_> = (1..=9).map(Quota::per_second).collect();
+        let found = names(many);
+        assert_eq!(
+            (found[0].len(), &found[1]),
+            (8, &vec!["9-per-second".to_owned()])
+        );
+        // There is no room for a number.
+        let long = Quota::per_second(1).try_with_name("x".repeat(64)).unwrap();
+        assert_eq!(
+            names(vec![long.clone(), long]),
+            [["x".repeat(64), "x".repeat(64)]]
+        );
+    }
+
+    #[test]
+    fn a_quota_that_is_unsound_is_the_source_of_the_error() {
+        let error = RateLimitError::from(Quota::new(0, Duration::from_secs(1)).unwrap_err());
+        assert!(
+            error
+                .source()
+                .unwrap()
+                .to_string()
+                .contains("limit is zero")
+        );
+        assert!(RateLimitError(Kind::NoQuota).source().is_none());
     }
 }

@@ -223,6 +223,36 @@ mod tests {
         }
     }
 
+    /// Gives its errors first, and then its text, three bytes at a time.
+    struct Halting(Vec<io::ErrorKind>, &'static [u8]);
+
+    impl Read for Halting {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            if let Some(kind) = self.0.pop() {
+                return Err(kind.into());
+            }
+            let len = buffer.len().min(3);
+            self.1.read(&mut buffer[..len])
+        }
+    }
+
+    #[test]
+    fn reading_goes_on_after_an_interruption_and_after_nothing_else() {
+        use io::ErrorKind::{Interrupted, PermissionDenied};
+
+        let read = |errors: &[_]| Raw::read(&mut Halting(errors.to_vec(), b"12345678"), 8, 8);
+        for errors in [&[][..], &[Interrupted], &[Interrupted, Interrupted]] {
+            assert_eq!(read(errors).unwrap().bytes(), b"12345678");
+        }
+        for errors in [&[PermissionDenied][..], &[PermissionDenied, Interrupted]] {
+            let fault = read(errors).err().unwrap();
+            assert!(
+                matches!(&fault, Fault::Io(error) if error.kind() == PermissionDenied),
+                "{fault:?}"
+            );
+        }
+    }
+
     #[test]
     fn files_lose_one_newline_and_the_environment_none() {
         for (raw, file, environment) in [

@@ -167,7 +167,11 @@ mod tests {
             &ABC.replace("ba", "bg"),
         ] {
             let error = text.parse::<SecretDigest>().unwrap_err();
-            assert!(!error.to_string().contains("abc"), "{text}");
+            assert_eq!(
+                error.to_string(),
+                "digest is not \"sha256:\" and 64 hexadecimal digits",
+                "{text}"
+            );
         }
     }
 

@@ -251,3 +251,74 @@ impl Fault {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(name: &str, place: Option<SecretPlace>, fault: Fault) -> SecretError {
+        SecretError::new(&name.into(), place, fault)
+    }
+
+    fn not_utf8() -> Fault {
+        Fault::NotUtf8(
+            String::from_utf8(vec![b'a', 0xff])
+                .unwrap_err()
+                .utf8_error(),
+        )
+    }
+
+    #[test]
+    fn errors_say_what_is_wrong_where() {
+        let file = SecretPlace::FileNamedBy("KEY_FILE".into());
+        let found = error("KEY", Some(file.clone()), not_utf8());
+        assert_eq!(found.place(), Some(&file));
+        assert_eq!(
+            found.to_string(),
+            "secret KEY from the file named by KEY_FILE is not UTF-8 at byte 1"
+        );
+
+        let places = vec![file, SecretPlace::Environment("KEY".into())];
+        let found = error("KEY", None, Fault::Missing(places));
+        assert_eq!(found.place(), None);
+        assert_eq!(
+            found.to_string(),
+            "secret KEY is missing, looked for it in the file named by KEY_FILE, environment variable KEY"
+        );
+
+        let found = error("KEY", None, Fault::Conflict).to_string();
+        assert_eq!(found, "secret KEY is set twice, by KEY and by KEY_FILE");
+    }
+
+    #[test]
+    fn what_is_no_name_is_escaped_and_cut() {
+        let found = error(&"a\n".repeat(50), None, Fault::InvalidName).to_string();
+        let shown = format!("secret name \"{}\" is not made of", "a\\n".repeat(32));
+        assert!(found.starts_with(&shown), "{found}");
+    }
+
+    #[test]
+    fn the_cause_is_kept_where_it_holds_no_secret() {
+        let io = || Fault::Io(io::ErrorKind::NotFound.into());
+        let is_kept = |fault| error("KEY", None, fault).source().is_some();
+        assert!(is_kept(io()) && is_kept(not_utf8()) && !is_kept(Fault::Empty));
+        let several = |faults: [Fault; 2]| {
+            let errors = faults.map(|fault| error("KEY", None, fault));
+            SecretErrors::new(errors.to_vec())
+        };
+        assert!(several([io(), Fault::Empty]).source().is_some());
+        assert!(several([Fault::Empty, io()]).source().is_none());
+    }
+
+    #[test]
+    fn several_errors_are_told_one_after_the_other() {
+        let [one, other] = ["ONE", "OTHER"].map(|name| error(name, None, Fault::Empty));
+        let both = SecretErrors::new(vec![one.clone(), other]);
+        assert_eq!(
+            both.to_string(),
+            "2 secrets cannot be loaded: secret ONE is empty; secret OTHER is empty"
+        );
+        let alone = SecretErrors::new(vec![one]);
+        assert_eq!(alone.to_string(), "secret ONE is empty");
+    }
+}

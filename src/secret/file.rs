@@ -271,6 +271,7 @@ mod tests {
         check(&secrets, "nothing", "absent");
         check(&root.path().join("nowhere"), "plain", "absent");
         check(&root.path().join("outside"), "plain", "Io");
+        check(&secrets.join("loop"), "plain", "Io");
         check(Path::new("relative"), "plain", "RelativePath");
     }
 }

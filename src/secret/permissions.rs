@@ -88,6 +88,7 @@ mod tests {
         check("D04", OWN, &[0o600, 0o400], "fine", "fine");
         check("D05", OWN, &[0o644], "told", "refused");
         check("D06", OTHER, &[0o644], "told", "refused");
+        check("somebody's", OTHER, &[0o600, 0o400], "told", "refused");
         check("D07", ROOT, &[0o666], "refused", "refused");
         check("D07", OWN, &[0o666, 0o602], "refused", "refused");
         check("D07", OTHER, &[0o666], "refused", "refused");

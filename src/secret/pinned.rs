@@ -137,5 +137,7 @@ mod tests {
         check(vec![Err(Fault::Missing(vec![])), Ok(2)], "Ok(2)");
         check(vec![not_found(), not_found()], "Err(Io");
         check(vec![Err(Fault::Empty)], "Err(Empty");
+        let forbidden = io::ErrorKind::PermissionDenied.into();
+        check(vec![Err(Fault::Io(forbidden))], "Err(Io");
     }
 }

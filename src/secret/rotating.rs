@@ -268,3 +268,32 @@ pub enum SecretMatch {
     /// The value before, whose overlap lasts.
     Previous,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, time::Duration};
+
+    use crate::{clock::ManualClock, secret::loader::SecretLoader};
+
+    #[test]
+    fn the_value_before_is_kept_no_longer_than_it_is_valid() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("key");
+        fs::write(&path, "old").unwrap();
+        let clock = ManualClock::new();
+        let loader = SecretLoader::new()
+            .with_environment(|_| None)
+            .with_directory(directory.path())
+            .with_clock(clock.clone());
+        let overlap = Duration::from_secs(60);
+        let secret = loader.secret("key").rotating(overlap).unwrap();
+        let is_kept = || secret.shared.values.load().previous.is_some();
+        assert!(!is_kept());
+        fs::write(&path, "new").unwrap();
+        secret.reload().unwrap();
+        assert!(is_kept());
+        clock.advance(overlap);
+        secret.reload().unwrap();
+        assert!(!is_kept());
+    }
+}

@@ -13,6 +13,7 @@ use palisade::{
     clock::ManualClock,
     enforce::EnforceLayer,
     event::SecurityEvent,
+    policy::{Decision, Policy as _, RequestHead},
     secret::{Reload, SecretErrorKind as Kind, SecretLoader, SecretNotice},
 };
 use tower::{Layer, ServiceExt, service_fn};
@@ -203,6 +204,34 @@ fn a_key_is_good_for_its_scopes() {
     }
 }
 
+#[test]
+fn a_key_is_verified_without_a_request() {
+    let keys = keys();
+    for (key, id, is_previous) in [
+        (ALICE, "alice", false),
+        (BOB_NEW, "bob", false),
+        (BOB_OLD, "bob", true),
+    ] {
+        let found = keys.verify(key.as_bytes()).unwrap();
+        let found = (found.identity().id(), found.is_previous());
+        assert_eq!(found, (id, is_previous));
+    }
+    assert!(keys.verify(b"key-of-nobody-hunter2").is_none());
+}
+
+#[test]
+fn a_text_that_holds_no_keys_is_told_why() {
+    for (text, expected) in [
+        ("", "no key"),
+        ("short", "neither 16 to 512 visible ASCII characters"),
+    ] {
+        let error = ApiKeys::parse(text, KeyFormat::Lines)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
 #[tokio::test]
 async fn a_scope_is_required_further_in() {
     let inner =
@@ -217,6 +246,16 @@ async fn a_scope_is_required_further_in() {
     let send = |key| service.clone().oneshot(request(key));
     assert_eq!(status(send(BOB_NEW).await.unwrap()), StatusCode::OK);
     assert_eq!(status(send(ALICE).await.unwrap()), StatusCode::FORBIDDEN);
+    // And so says who only asks.
+    let required = RequireScope::new("write").unwrap();
+    for (key, expected) in [(BOB_NEW, true), (ALICE, false)] {
+        let (mut parts, ()) = request(key).into_parts();
+        let who = keys().verify(key.as_bytes()).unwrap();
+        parts.extensions.insert(who.identity().clone());
+        let peek = required.peek(&RequestHead::new(&parts)).unwrap();
+        let is_admitted = matches!(peek.decision(), Decision::Admit(_));
+        assert_eq!(is_admitted, expected);
+    }
     // Without a layer that finds out who it is, nobody is let in.
     let response = write.oneshot(request(BOB_NEW)).await.unwrap();
     assert_eq!(response.status(), StatusCode::FORBIDDEN);
@@ -326,7 +365,7 @@ fn what_shows_keys_shows_none() {
 #[cfg(feature = "axum")]
 #[tokio::test]
 async fn handlers_extract_whose_key_it_is() {
-    use axum::{Router, body::Body, routing::get};
+    use axum::{Router, body::Body, extract::FromRequestParts as _, routing::get};
 
     let name = |who: Option<ApiKeyIdentity>| who.map_or("nobody".into(), |it| it.id().to_owned());
     let routes = || {
@@ -363,6 +402,11 @@ async fn handlers_extract_whose_key_it_is() {
 
     let without = routes().oneshot(request("/")).await.unwrap();
     assert_eq!(without.status(), StatusCode::INTERNAL_SERVER_ERROR);
+
+    let (mut parts, ()) = Request::new(()).into_parts();
+    let error = ApiKeyIdentity::from_request_parts(&mut parts, &()).await;
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("API key layer"), "{error}");
 }
 
 #[cfg(feature = "rate-limit")]

@@ -26,7 +26,7 @@ use http_body_util::{BodyExt as _, Full};
 use palisade::{
     clock::{Clock, ManualClock},
     enforce::{EnforceLayer, Refusal, TrackBodyLayer},
-    event::Action,
+    event::{Action, FingerprintKey},
     policy::{
         Admission, Check, Decision, DryRun, FieldMode, Notice, Policy, PolicySet, Rejection,
         RequestHead, Until,
@@ -310,13 +310,23 @@ async fn a_dry_run_keeps_the_same_state_and_events_and_lets_pass() {
         run(Arc::new(DryRun::new(later(|| rejection().into())))).await,
         [(200, words(&["refused?"])), (200, words(&["refused?"]))]
     );
+    // All of several that would refuse are heard.
+    let both = words(&["refused?", "refused?"]);
+    assert_eq!(
+        run(Arc::new(DryRun::new((Refuse, Refuse)))).await,
+        [(200, both.clone()), (200, both)]
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_decision_raises_one_event() {
     let sink = RecordingSink::default();
-    let noticed = FnPolicy(|_: &RequestHead<'_>| {
-        let notice = Notice::new(Action::RateLimitWarning, "nearly exhausted");
+    let fingerprint = FingerprintKey::new([7; 16]).fingerprint(b"a credential");
+    let noticed = FnPolicy(move |_: &RequestHead<'_>| {
+        let notice = Notice::new(Action::RateLimitWarning, "nearly exhausted")
+            .with_policy("noticed".into())
+            .with_fingerprint(fingerprint);
+        assert_eq!(notice.fingerprint(), Some(fingerprint));
         Check::Ready(Admission::new().with_notice(notice).into())
     });
     let layer = EnforceLayer::new((noticed, later(Decision::admit), Quota::new(1)));
@@ -346,7 +356,9 @@ async fn a_decision_raises_one_event() {
                 event.status(),
                 is_refusal.then_some(StatusCode::TOO_MANY_REQUESTS)
             );
-            assert_eq!(event.policy(), is_refusal.then_some("test"));
+            let policy = if is_refusal { "test" } else { "noticed" };
+            assert_eq!(event.policy(), Some(policy));
+            assert_eq!(event.fingerprint(), (!is_refusal).then_some(fingerprint));
         }
     }
     let quiet = FnPolicy(|_: &RequestHead<'_>| Check::reject(rejection().unrecorded()));

@@ -170,6 +170,8 @@ fn a_directory_or_a_huge_file_keeps_the_old_list() {
     fixture.file = fixture.file.with_max_bytes(20);
     fs::write(fixture.path(), "192.0.2.1\n192.0.2.2\n ").unwrap();
     fixture.check_kept("file is too large");
+    fs::write(fixture.path(), "192.0.2.1\n192.0.2.2\n").unwrap();
+    assert_eq!(fixture.file.poll(), Reload::Replaced);
 }
 
 /// Case F18.
@@ -279,6 +281,40 @@ fn a_list_that_cannot_be_read_is_not_opened() {
     assert!(IpListFile::open("list", &path).is_err());
     fs::write(&path, "192.0.2.1\nx").unwrap();
     assert_eq!(IpListFile::open("list", &path).unwrap_err().line(), Some(2));
+}
+
+#[test]
+fn a_file_that_has_settled_is_read_again_where_it_differs() {
+    let mut fixture = Fixture::new("192.0.2.1\n");
+    let path = fixture.path();
+    let write = |content: &str, modified| {
+        fs::write(&path, content).unwrap();
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(modified).unwrap();
+    };
+    let written = fs::metadata(&path).unwrap().modified().unwrap();
+    fixture.clock.advance(Duration::from_secs(60));
+    assert_eq!(fixture.file.poll(), Reload::Unchanged);
+    // As long as before, and of the same time: nobody looks into it.
+    write("192.0.2.2\n", written);
+    assert_eq!(fixture.file.poll(), Reload::Unchanged);
+    assert!(fixture.contains("192.0.2.1"));
+    let later = written + Duration::from_secs(1);
+    write("192.0.2.2\n", later);
+    assert_eq!(fixture.file.poll(), Reload::Replaced);
+    write("192.0.2.22\n", later);
+    assert_eq!(fixture.file.poll(), Reload::Replaced);
+    // Nor into one that is bad, which stays so.
+    write("192.0.2.x\n", later);
+    assert_eq!(fixture.file.poll(), Reload::Failed);
+    write("192.0.2.3\n", later);
+    assert_eq!(fixture.file.poll(), Reload::Failed);
+    // Another file in its place.
+    let new = fixture.dir.path().join("new");
+    fs::rename(&path, &new).unwrap();
+    write("192.0.2.3\n", later);
+    assert_eq!(fixture.file.poll(), Reload::Replaced);
+    assert!(fixture.contains("192.0.2.3"));
 }
 
 #[test]

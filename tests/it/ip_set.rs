@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use palisade::ip_set::IpSet;
+use palisade::ip_set::{IpList, IpSet};
 use proptest::{collection::vec, prelude::*};
 
 /// The most specific of all entries that cover an address, found by looking at each.
@@ -129,4 +129,74 @@ fn a_large_set_agrees_with_a_naive_search() {
         let addr = IpAddr::V4(Ipv4Addr::from_bits(u32::try_from(next() >> 32).unwrap()));
         assert_eq!(set.find(addr), naive(&nets, addr), "{addr}");
     }
+}
+
+#[test]
+fn a_builder_keeps_what_was_added_before() {
+    let net = |text: &str| text.parse::<IpNet>().unwrap();
+    let set = IpSet::builder()
+        .entry("192.0.2.1")
+        .unwrap()
+        .net(net("198.51.100.0/24"))
+        .net(net("203.0.113.0/24"))
+        .set(&IpSet::loopback())
+        .build();
+    for addr in [
+        "192.0.2.1",
+        "198.51.100.7",
+        "203.0.113.7",
+        "127.0.0.1",
+        "::1",
+    ] {
+        assert!(set.contains(addr.parse().unwrap()), "{addr}");
+    }
+    assert!(!set.contains("192.0.2.2".parse().unwrap()));
+}
+
+#[test]
+fn an_empty_list_is_told_from_a_bad_one() {
+    let is_empty = |list: &str| list.parse::<IpSet>().unwrap_err().is_empty();
+    assert!(is_empty("") && is_empty("# nobody\n"));
+    assert!(!is_empty("192.0.2.x"));
+}
+
+#[cfg(feature = "serde")]
+#[test]
+fn words_are_the_sets_that_they_name() {
+    for (word, set) in [
+        ("any", IpSet::any()),
+        ("any_ipv4", IpSet::any_ipv4()),
+        ("any_ipv6", IpSet::any_ipv6()),
+        ("carrier_shared", IpSet::carrier_shared()),
+        ("documentation", IpSet::documentation()),
+        ("link_local", IpSet::link_local()),
+        ("loopback", IpSet::loopback()),
+        ("multicast", IpSet::multicast()),
+        ("private", IpSet::private()),
+    ] {
+        let read: IpSet = serde_json::from_str(&format!("[\"{word}\"]")).unwrap();
+        assert_eq!(read, set, "{word}");
+    }
+}
+
+#[test]
+fn sets_and_lists_are_made_of_what_is_put_in() {
+    let [one, other] = ["192.0.2.1", "2001:db8::1"].map(|it| it.parse::<IpAddr>().unwrap());
+    let net: IpNet = "192.0.2.0/24".parse().unwrap();
+    assert_eq!(IpSet::from(one), "192.0.2.1".parse().unwrap());
+    assert_eq!(IpSet::from(net), "192.0.2.0/24".parse().unwrap());
+    let both: IpSet = [one, other].into_iter().collect();
+    assert_eq!(both, "192.0.2.1, 2001:db8::1".parse().unwrap());
+    let list = IpList::new("list", net.into());
+    assert_eq!(list.to_set(), net.into());
+    assert_eq!((list.find(one), list.find(other)), (Some(net), None));
+}
+
+#[test]
+fn a_set_takes_at_least_the_memory_of_its_entries() {
+    let set: IpSet = (0..1000_u32)
+        .map(|it| IpAddr::V4(Ipv4Addr::from_bits(it * 7919)))
+        .collect();
+    let size = set.heap_size();
+    assert!((4_000..100_000).contains(&size), "{size}");
 }

@@ -294,6 +294,22 @@ fn a_check_that_comes_late_gives_no_credit_and_loses_none() {
 }
 
 #[test]
+fn a_check_that_comes_a_second_late_has_a_clock_that_was_put_back() {
+    for (by, believed) in [(Duration::from_nanos(999_999_999), false), (SECOND, true)] {
+        let (limiter, clock) = limiter(Quota::per_second(1));
+        let late = clock.now() + 60 * SECOND;
+        assert!(limiter.check_at("key", 1, late).is_admitted());
+        // Believed, it waits for what comes back from its own time on.
+        assert!(
+            !limiter
+                .check_at("key", 1, late.checked_sub(by).unwrap())
+                .is_admitted()
+        );
+        assert_eq!(limiter.check_at("key", 1, late).is_admitted(), believed);
+    }
+}
+
+#[test]
 fn all_quotas_or_none() {
     let quotas = || {
         QuotaSet::new([
@@ -340,6 +356,8 @@ fn the_wait_is_the_longest_and_the_tightest_is_reported() {
     check("N11", &limiter.check("key", 1), (false, 0, 30_000, 1000));
     let verdict = limiter.check("key", 0);
     assert_eq!(verdict.tightest().unwrap().name(), "short");
+    let resets = verdict.standings().map(|it| it.reset_after());
+    assert!(resets.eq([SECOND, 30 * SECOND]));
 
     let (both, clock) = self::limiter(
         QuotaSet::new([
@@ -356,6 +374,17 @@ fn the_wait_is_the_longest_and_the_tightest_is_reported() {
     clock.advance(2 * SECOND);
     let verdict = both.check("key", 1);
     assert!(verdict.refusing().map(|it| it.name()).eq(["long"]));
+
+    let (alike, _clock) = self::limiter(
+        QuotaSet::new([
+            Quota::per_second(1).with_burst(60).with_name("first"),
+            Quota::per_minute(60).with_name("second"),
+        ])
+        .unwrap(),
+    );
+    // Of two that stand alike, it is the first.
+    let verdict = alike.check("key", 1);
+    assert_eq!(verdict.tightest().unwrap().name(), "first");
 }
 
 #[test]
@@ -503,6 +532,20 @@ fn all_that_is_canceled_comes_back_in_any_order() {
             assert_eq!(limiter.check("key", 0).remaining(), remaining);
         }
     }
+}
+
+#[test]
+fn settling_charges_the_quotas_that_were_reserved_and_no_others() {
+    let (limiter, _clock) = limiter(Quota::per_minute(2));
+    let reservation = limiter.reserve("key", 1).unwrap();
+    limiter.replace_quotas(Quota::per_hour(2)).unwrap();
+    reservation.settle(2);
+    assert_eq!(limiter.check("key", 0).reset_after(), 30 * SECOND);
+
+    // Room for more quotas than there are changes nothing.
+    let (wide, _clock) = small(RateLimiter::builder(Quota::per_minute(6)).width(3));
+    wide.reserve("key", 1).unwrap().settle(3);
+    check("wide", &wide.check("key", 0), (true, 3, 30_000, 0));
 }
 
 #[test]
@@ -666,6 +709,7 @@ fn limiters_without_sense_are_not_built() {
     check(builder().max_keys(usize::MAX), "lower it");
     check(builder().width(0), "room for 0");
     check(builder().width(9), "more than 8");
+    assert!(builder().width(8).max_keys(1).build().is_ok());
 }
 
 #[test]

@@ -290,11 +290,12 @@ async fn scripts_of_other_origins_may_be_let_read_the_fields() {
 #[tokio::test]
 async fn a_partition_key_tells_apart_what_is_counted_apart() {
     // H42, and D11: a Byte Sequence that leaks nothing.
+    const NAME: &str = r#"a, b;pk=:AA==:","c\"#;
+
     let quotas = QuotaSet::new([
-        Quota::per_minute(9)
-            .try_with_name(r#"a, b;pk=:AA==:","c\"#)
-            .unwrap(),
-        Quota::per_hour(99).with_name("hour"),
+        Quota::per_minute(9).try_with_name(NAME).unwrap(),
+        Quota::per_hour(99).with_name("hours"),
+        Quota::per_day(999).with_name("day"),
     ])
     .unwrap();
     let set = |it: RateLimitBuilder| it.standard_fields(StandardFields::Draft11).partition_key();
@@ -303,14 +304,19 @@ async fn a_partition_key_tells_apart_what_is_counted_apart() {
     let keys = async |bench: &Bench<RateLimit>, client: &str| {
         let response = bench.call(from(client)).await;
         let mut keys = Vec::new();
-        for (field, members) in [("ratelimit-policy", 2), ("ratelimit", 1)] {
+        for (field, names) in [
+            ("ratelimit-policy", &[NAME, "hours", "day"][..]),
+            ("ratelimit", &[NAME]),
+        ] {
             let value = response.headers()[field].as_bytes();
             let list: sfv::List = sfv::Parser::new(value).parse().unwrap();
-            assert_eq!(list.len(), members);
-            for member in &list {
+            assert_eq!(list.len(), names.len());
+            for (member, name) in list.iter().zip(names) {
                 let sfv::ListEntry::Item(item) = member else {
                     panic!("{member:?}");
                 };
+                let found = item.bare_item.as_string().unwrap();
+                assert_eq!(found.as_str(), *name);
                 assert_eq!(item.params.len(), 3);
                 let key = item.params.get("pk").unwrap().as_byte_sequence();
                 keys.push(key.unwrap().to_vec());

@@ -158,6 +158,28 @@ async fn clients_are_refused_past_their_limit_and_come_back() {
     assert_eq!(two.statuses([from(A)]).await, [200]);
 }
 
+#[cfg(feature = "axum")]
+#[tokio::test]
+async fn routes_are_counted_apart_whatever_stands_in_their_parameters() {
+    use axum::{Router, body::Body, routing::get};
+
+    let builder = RateLimit::builder(Quota::per_hour(1)).key(RateLimitKey::route());
+    let layer = RateLimitLayer::from(builder.clock(ManualClock::new()).build().unwrap());
+    let app = Router::new()
+        .route("/users/{id}", get(async || ""))
+        .route("/notes/{id}", get(async || ""))
+        .layer(layer);
+    for (path, expected) in [
+        ("/users/1", 200),
+        ("/users/2", 429),
+        ("/notes/1", 200),
+        ("/notes/1", 429),
+    ] {
+        let response = app.clone().oneshot(request::<Body>(path)).await.unwrap();
+        assert_eq!(response.status(), expected, "{path}");
+    }
+}
+
 #[tokio::test]
 async fn keys_are_counted_apart() {
     // E09.
@@ -531,6 +553,11 @@ async fn outcomes_decide_what_counts() {
         failures.statuses(calls).await,
         [200, 200, 200, 401, 401, 429]
     );
+    // The highest status of a success, and the lowest of a failure.
+    failures.clock.advance(60 * SECOND);
+    let calls = [399, 399, 399, 400, 400].map(|it| from(A).answered(it));
+    assert_eq!(failures.statuses(calls).await, [399, 399, 399, 400, 400]);
+    assert_eq!(failures.statuses([from(A)]).await, [429]);
 
     // E16: successes alone. E18: the refusal itself is not counted either.
     let successes = bench(Quota::per_minute(2), RateLimitBuilder::count_successes_only);
@@ -717,6 +744,41 @@ async fn handlers_extract_what_has_been_charged() {
 }
 
 #[tokio::test]
+async fn handlers_find_the_charge_of_each_limit_by_its_name() {
+    let clock = ManualClock::new();
+    let limit = |name, cost| {
+        let builder = RateLimit::builder(Quota::per_hour(100).with_name(name));
+        let builder = builder.clock(clock.clone()).cost(cost).settle_in_handler();
+        builder.build().unwrap()
+    };
+    let (tokens, images) = (limit("tokens", 40), limit("images", 2));
+    let handler = service_fn(|request: Request<()>| async move {
+        let inner = Charge::of(request.extensions()).unwrap();
+        assert_eq!((inner.policy(), inner.reserved()), ("images", 2));
+        let found = inner.named("images").unwrap();
+        assert_eq!((found.policy(), found.reserved()), ("images", 2));
+        let outer = inner.named("tokens").unwrap();
+        assert_eq!((outer.policy(), outer.reserved()), ("tokens", 40));
+        assert!(inner.named("requests").is_none());
+        outer.settle(10);
+        Ok::<_, std::convert::Infallible>(Response::new(String::new()))
+    });
+    let service = EnforceLayer::new(tokens.clone())
+        .with_clock(clock.clone())
+        .layer(
+            EnforceLayer::new(images.clone())
+                .with_clock(clock.clone())
+                .layer(handler),
+        );
+    let response = service.oneshot(request("/")).await.unwrap();
+    assert_eq!(response.status(), 200);
+    for (limit, left) in [(tokens, 90), (images, 98)] {
+        let key = limit.client_key(A.parse().unwrap()).unwrap();
+        assert_eq!(limit.peek(&key).remaining(), left);
+    }
+}
+
+#[tokio::test]
 async fn costs_tiers_and_exemptions_go_by_the_request() {
     let cost = bench(Quota::per_minute(10), |it| {
         it.cost_by(|head| if head.method() == "POST" { 8 } else { 1 })
@@ -802,6 +864,21 @@ async fn a_tier_that_is_too_wide_is_refused() {
 }
 
 #[tokio::test]
+async fn a_tier_waits_no_longer_than_told_after_the_clock_was_put_back() {
+    let short = QuotaSet::from(Quota::per_second(1));
+    let tiers = bench(Quota::per_minute(1), |it| {
+        it.tiers(move |head| head.headers().contains_key("x-key").then(|| short.clone()))
+    });
+    let call = || from(A).key("short");
+    tiers.clock.advance(60 * SECOND);
+    assert_eq!(tiers.statuses([call()]).await, [200]);
+    tiers.clock.rewind(30 * SECOND);
+    assert_eq!(tiers.call(call()).await.headers()["retry-after"], "1");
+    tiers.clock.advance(SECOND);
+    assert_eq!(tiers.statuses([call(), call()]).await, [200, 429]);
+}
+
+#[tokio::test]
 async fn a_dry_run_counts_and_reports_and_refuses_nobody() {
     // N08, V18.
     let clock = ManualClock::new();
@@ -837,21 +914,36 @@ async fn a_warning_comes_when_the_mark_is_passed() {
 
 #[tokio::test]
 async fn a_full_table_is_reported_once_in_a_while() {
-    let bench = bench(Quota::per_day(1), |it| {
-        it.max_keys(1).standard_fields(StandardFields::Draft11)
-    });
-    for low in 0..100_u8 {
-        let _ = bench.call(from(&format!("192.0.2.{low}"))).await;
+    // Where those who share are refused, and where they are admitted.
+    for quota in [Quota::per_day(1), Quota::per_day(1000)] {
+        let bench = bench(quota, |it| {
+            it.max_keys(1).standard_fields(StandardFields::Draft11)
+        });
+        for low in 0..100_u8 {
+            let _ = bench.call(from(&format!("192.0.2.{low}"))).await;
+        }
+        let count = |words: Vec<String>| {
+            let full = words.iter().filter(|it| *it == "limiter_store_full");
+            full.count()
+        };
+        assert_eq!(count(bench.sink.take_words()), 1);
+        bench.clock.advance(60 * SECOND);
+        let _ = bench.call(from("198.51.100.1")).await;
+        let _ = bench.call(from("198.51.100.2")).await;
+        assert_eq!(count(bench.sink.take_words()), 1);
     }
-    let count = |words: Vec<String>| {
-        let full = words.iter().filter(|it| *it == "limiter_store_full");
-        full.count()
-    };
-    assert_eq!(count(bench.sink.take_words()), 1);
-    bench.clock.advance(120 * SECOND);
-    let _ = bench.call(from("198.51.100.1")).await;
-    let _ = bench.call(from("198.51.100.2")).await;
-    assert_eq!(count(bench.sink.take_words()), 1);
+}
+
+#[tokio::test]
+async fn an_operator_lets_one_client_off() {
+    let clock = ManualClock::new();
+    let builder = RateLimit::builder(Quota::per_minute(1)).clock(clock.clone());
+    let limit = builder.build().unwrap();
+    let bench = Bench::new(&clock, limit.clone());
+    let calls = [from(A), from(B), from(A), from(B)];
+    assert_eq!(bench.statuses(calls).await, [200, 200, 429, 429]);
+    limit.reset(&limit.client_key(A.parse().unwrap()).unwrap());
+    assert_eq!(bench.statuses([from(A), from(B)]).await, [200, 429]);
 }
 
 #[test]
@@ -867,4 +959,5 @@ fn settings_without_sense_are_refused() {
     check(builder().near_limit(101), "1 to 100");
     check(builder().max_keys(0), "at least one");
     assert!(builder().cost(0).build().is_ok());
+    assert!(builder().cost(5).build().is_ok());
 }

@@ -192,7 +192,10 @@ fn a_secret_is_reloaded_from_its_own_place_only() {
         .with_directory(second.path());
     let secret = loader.secret("key").rotating(OVERLAP).unwrap();
     fs::remove_file(first.path().join("key")).unwrap();
-    assert_eq!(secret.reload().unwrap_err().kind(), Kind::Missing);
+    assert_eq!(secret.name(), "key");
+    let error = secret.reload().unwrap_err();
+    assert_eq!(error.kind(), Kind::Missing);
+    assert!(error.place().is_none());
     assert_eq!(secret.current().expose_secret(), "value-a");
 }
 

@@ -346,6 +346,23 @@ fn a14_the_shadowed_place_is_told() {
         .file("d1/X", VALUE);
     check("X_FILE names the very entry", &named, Ok(VALUE));
     assert_eq!(named.told("Shadowed"), 0);
+
+    let alone = Machine::new().file("d1/X", VALUE);
+    check("nothing is shadowed by itself", &alone, Ok(VALUE));
+    assert_eq!(alone.told("Shadowed"), 0);
+}
+
+#[test]
+fn without_directories_there_is_the_environment_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("IN_FILE"), VALUE).unwrap();
+    let loader = SecretLoader::new()
+        .with_environment(|name| (name == "IN_ENVIRONMENT").then(|| VALUE.into()))
+        .with_directory(directory.path());
+    let is_found = |loader: &SecretLoader, name| loader.secret(name).text().is_ok();
+    assert!(is_found(&loader, "IN_FILE") && is_found(&loader, "IN_ENVIRONMENT"));
+    let loader = loader.without_directories();
+    assert!(!is_found(&loader, "IN_FILE") && is_found(&loader, "IN_ENVIRONMENT"));
 }
 
 #[test]
@@ -474,6 +491,14 @@ fn size_is_limited() {
     check_len("B21", 16, 17, false);
     check_len("B23", 1_048_576, 1_048_576, true);
     check_len("B23", 1_048_576, 1_048_577, false);
+
+    let in_environment = |value| {
+        Machine::new()
+            .env("X", value)
+            .with(|loader| loader.with_max_len(3))
+    };
+    check("environment", &in_environment("abc"), Ok("abc"));
+    check("environment", &in_environment("abcd"), Err(Kind::TooLarge));
 
     let machine = Machine::new()
         .file("d1/X", "aaaaaaaaaaaaaaaa\n")

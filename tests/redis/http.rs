@@ -9,7 +9,9 @@ use palisade::{
     enforce::EnforceLayer,
     event::NullSink,
     policy::{DryRun, Rejection},
-    rate_limit::{Charge, LegacyReset, Quota, RateLimit, RateLimitLayer, StandardFields},
+    rate_limit::{
+        Charge, LegacyReset, Quota, RateLimit, RateLimitKey, RateLimitLayer, StandardFields,
+    },
     shared_store::OnStoreFailure,
 };
 use tower::{Layer as _, ServiceExt as _, service_fn};
@@ -214,6 +216,75 @@ async fn a_limit_decides_what_happens_without_the_store() {
     let denied = call(&own, 7).await;
     assert_eq!(denied.status(), 501);
     assert_eq!(denied.body(), "not now");
+}
+
+/// What a closure finds is part of the key as well.
+#[tokio::test]
+async fn keys_of_closures_are_counted_apart() {
+    let server = Server::start();
+    let store = server.store();
+    let key = RateLimitKey::from_fn(|head| head.headers().get("x-tenant").cloned());
+    let builder = RateLimit::builder(Quota::per_day(1)).key(key);
+    let limit = builder.shared(&store, "tenants").build().unwrap();
+    let layer = RateLimitLayer::from(limit).with_sink(NullSink);
+    for (tenant, expected) in [("a", 200), ("a", 429), ("b", 200), ("", 400)] {
+        let mut request = request(7);
+        if !tenant.is_empty() {
+            let headers = request.headers_mut();
+            headers.insert("x-tenant", tenant.parse().unwrap());
+        }
+        let service = layer.layer(hello());
+        let response = service.oneshot(request).await.unwrap();
+        assert_eq!(response.status(), expected, "{tenant:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_operator_looks_at_one_client_in_the_store_and_lets_it_off() {
+    let server = Server::start();
+    let builder = RateLimit::builder(Quota::per_day(2));
+    let limit = builder.shared(&server.store(), "shared").build().unwrap();
+    let layer = RateLimitLayer::from(limit.clone()).with_sink(NullSink);
+    for (client, expected) in [(7, 200), (7, 200), (7, 429), (8, 200)] {
+        assert_eq!(call(&layer, client).await.status(), expected);
+    }
+    let left = async |client| {
+        let key = limit.client_key([203, 0, 113, client].into()).unwrap();
+        let verdict = limit.peek_shared(&key).await.unwrap();
+        verdict.unwrap().remaining()
+    };
+    assert_eq!((left(7).await, left(8).await, left(9).await), (0, 1, 2));
+
+    let key = |client| limit.client_key([203, 0, 113, client].into()).unwrap();
+    limit.refund(&key(8), 1);
+    eventually("what is given back", async || left(8).await == 2).await;
+    limit.reset(&key(7));
+    eventually("what is reset", async || left(7).await == 2).await;
+
+    // A limit in memory has nothing in the store.
+    let own = RateLimit::new(Quota::per_day(2));
+    let own_key = own.client_key([203, 0, 113, 7].into()).unwrap();
+    assert!(own.peek_shared(&own_key).await.unwrap().is_none());
+}
+
+/// All instances call the same client the same.
+#[tokio::test]
+async fn partition_keys_are_those_of_all_instances() {
+    let server = Server::start();
+    let instance = || {
+        let builder = RateLimit::builder(Quota::per_day(9))
+            .standard_fields(StandardFields::Draft11)
+            .partition_key();
+        RateLimitLayer::from(builder.shared(&server.store(), "parts").build().unwrap())
+    };
+    let (one, two) = (instance(), instance());
+    let key = async |layer: &RateLimitLayer, client| {
+        let response = call(layer, client).await;
+        let field = response.headers()["ratelimit"].to_str().unwrap();
+        field.split_once(";pk=").unwrap().1.to_owned()
+    };
+    assert_eq!(key(&one, 7).await, key(&two, 7).await);
+    assert_ne!(key(&one, 7).await, key(&one, 8).await);
 }
 
 /// F16: a limit that cannot decide charges none of those further in.

@@ -240,6 +240,18 @@ mod tests {
     }
 
     #[test]
+    fn every_key_has_two_buckets() {
+        for places in [1, 24, 1000] {
+            let table = Places::new(places, 2);
+            for key in 0..10_000 {
+                let (first, second) = table.buckets_of(KeyHash::new(MIX.wrapping_mul(key)));
+                assert_ne!(first, second, "{key}");
+                assert!(first.max(second) + table.stride() <= table.words.len());
+            }
+        }
+    }
+
+    #[test]
     fn a_full_shard_has_no_seat_until_a_key_is_full_again() {
         let mut table = Places::new(16, 2);
         for key in 0..16 {

@@ -55,6 +55,8 @@ async fn the_context_names_one_authority_or_says_why_not() {
         ("E28", V2, "http://u:p@evil/", &[], USER_INFO),
         ("E35", V1, "/", &["EXAMPLE.com."], Ok("example.com")),
         ("", V1, "/", &["good:8443"], Ok("good:8443")),
+        ("", V1, "/", &["api.7node"], Ok("api.7node")),
+        ("", V1, "/", &["node.7"], MALFORMED),
         ("", V1, "/", &["[2001:DB8::7]:80"], Ok("[2001:db8::7]:80")),
         ("", V1, "http://good/a", &["GOOD."], Ok("good")),
         ("", V1, "http://good/a", &[], MISSING),

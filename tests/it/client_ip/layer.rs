@@ -14,6 +14,7 @@ use palisade::{
 use tower::{Layer, ServiceExt, service_fn};
 
 use super::{headers, outcome, peer, proxies};
+use crate::support::Fussy;
 
 /// Sends one request, and returns the events and the names of the headers that arrived.
 async fn send(
@@ -224,8 +225,40 @@ async fn headers_that_nobody_vouches_for_can_be_removed() {
     ];
     assert_eq!(kept, expected);
     let peer_only = ClientIpLayer::new(ClientIpSource::Peer).without_untrusted_headers();
-    let (_, kept) = send(peer_only, "10.0.0.1", &lines).await;
+    let (_, kept) = send(peer_only.clone(), "10.0.0.1", &lines).await;
     assert_eq!(kept, ["accept"]);
+    // A proxy that is trusted for the scheme alone vouches, too.
+    let scheme = SchemeSource::XForwardedProto(proxies("10.0.0.0/8"));
+    let (_, kept) = send(peer_only.with_scheme(scheme), "10.0.0.1", &lines).await;
+    assert_eq!(kept, expected);
+}
+
+#[tokio::test]
+async fn a_trusted_proxy_that_names_itself_is_no_stranger() {
+    let layer = ClientIpLayer::new(ClientIpSource::XForwardedFor(
+        TrustedProxies::hops(1).unwrap(),
+    ));
+    let lines: [(&str, &[u8]); 1] = [("x-forwarded-for", b"10.0.0.1")];
+    let (events, _) = send(layer, "10.0.0.1", &lines).await;
+    assert_eq!(events, [] as [&str; 0]);
+}
+
+#[tokio::test]
+async fn the_instance_that_is_called_is_the_one_that_was_ready() {
+    let service = layer().layer(Fussy::default());
+    let response = service.oneshot(Request::new(())).await;
+    assert_eq!(response.unwrap().body(), "");
+}
+
+#[test]
+fn a_list_of_proxies_says_what_is_wrong_with_it() {
+    use std::error::Error as _;
+
+    let error = "10.0.0.0/8, proxy".parse::<TrustedProxies>().unwrap_err();
+    assert!(error.to_string().contains("malformed"), "{error}");
+    let source = error.source().unwrap().to_string();
+    assert!(source.contains("entry 2"), "{source}");
+    assert!(TrustedProxies::hops(0).unwrap_err().source().is_none());
 }
 
 #[test]
@@ -248,7 +281,7 @@ fn trusted_proxies_can_be_replaced() {
 #[cfg(feature = "axum")]
 #[tokio::test]
 async fn handlers_can_ask() {
-    use axum::{Router, body::Body, routing::get};
+    use axum::{Router, body::Body, extract::FromRequestParts as _, routing::get};
     use palisade::client_ip::ClientIp;
 
     let handler = async |client: ClientIp, context: palisade::client_ip::ClientContext| {
@@ -279,6 +312,11 @@ async fn handlers_can_ask() {
 
     let response = router.oneshot(request()).await.unwrap();
     assert_eq!(response.status(), http::StatusCode::INTERNAL_SERVER_ERROR);
+
+    let (mut parts, ()) = Request::new(()).into_parts();
+    let error = ClientIp::from_request_parts(&mut parts, &()).await;
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("client address layer"), "{error}");
 }
 
 /// Case C15: what a client sent is never sent back.

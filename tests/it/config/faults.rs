@@ -48,6 +48,18 @@ fn a_source_must_be_chosen() {
 }
 
 #[test]
+fn what_is_no_quota_is_told_with_how_one_is_written() {
+    check_read(
+        &with("[rate_limit]\nquotas = [5]"),
+        &[
+            "rate_limit.quotas",
+            "`5`",
+            "a quota as \"50/second burst 100\"",
+        ],
+    );
+}
+
+#[test]
 fn unknown_keys_are_told_with_those_that_are_known() {
     check_read(&with("[jial]"), &["jial", "`jail`", "`rate_limit`"]);
     check_read(

@@ -2,7 +2,11 @@
 
 use std::{fs, path::Path};
 
-use palisade::config::{SCHEMA, SecurityConfig};
+use palisade::{
+    client_ip::TrustedProxies,
+    config::{SCHEMA, SecurityConfig},
+    ip_set::IpSet,
+};
 
 #[test]
 fn the_committed_schema_is_in_step() {
@@ -25,6 +29,17 @@ fn every_key_is_described_and_no_other_is_allowed() {
     let mut objects = 0;
     check(&schema, &mut objects);
     assert!(objects > 10, "{objects}");
+}
+
+#[test]
+fn trusted_proxies_are_written_as_a_set_of_addresses_is() {
+    let bare = |mut schema: schemars::Schema| {
+        schema.remove("title");
+        schema.to_value()
+    };
+    let schema = bare(schemars::schema_for!(TrustedProxies));
+    assert!(schema.get("anyOf").is_some(), "{schema}");
+    assert_eq!(schema, bare(schemars::schema_for!(IpSet)));
 }
 
 fn check(schema: &serde_json::Value, objects: &mut usize) {
