@@ -4,8 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# What codespell takes for typos and is none: the language's word, a type of ours, EACCES, and static items.
-words=crate,inflight,acces,statics
+# What codespell takes for typos and is none: the language's word, a type of ours, EACCES, static items, and a type of rcgen.
+words=crate,inflight,acces,statics,keypair
 
 mapfile -t texts < <(git ls-files -- '*.md' '*.rs' '*.sh' '*.toml' '*.yaml' '*.yml' '*.conf' '*.html')
 codespell --builtin clear,rare,en-GB_to_en-US --ignore-words-list "$words" "${texts[@]}"
