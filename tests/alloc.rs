@@ -18,6 +18,7 @@ use palisade::{
     client_ip::{ClientIpLayer, ClientIpSource, PeerAddr, SchemeSource, TrustedProxies},
     enforce::EnforceLayer,
     event::{Action, NullSink},
+    ip_set::IpSet,
     policy::{Check, Decision, DryRun, Policy, PolicySet, Rejection, RequestHead},
     respond::StatusOnly,
 };
@@ -287,4 +288,25 @@ fn a_whole_stack_allocates_little() {
     // Besides, the list of two policies' fields, and the tables of the map once more when it grows.
     let count = count(more.build());
     assert!(count <= 8, "{count} allocations");
+}
+
+#[test]
+fn a_set_tells_what_it_takes_on_the_heap() {
+    let many: Vec<String> = (0..3000_u32)
+        .map(|it| format!("{}.{}.{}.0/24", 1 + it % 200, it / 200, it % 7))
+        .collect();
+    let many = many.join(",");
+    for text in [
+        "192.0.2.1",
+        "2001:db8::/32",
+        "192.0.2.1/24, 2001:db8::1/32",
+        many.as_str(),
+        "0.0.0.0/0",
+    ] {
+        let mut set = None;
+        let kept = measure(|| set = text.parse::<IpSet>().ok());
+        let set = set.expect("a list");
+        let told = i64::try_from(set.heap_size()).expect("a few bytes");
+        assert_eq!(kept.bytes_current, told, "{} bytes of text", text.len());
+    }
 }

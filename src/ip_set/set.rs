@@ -20,7 +20,7 @@ use crate::{
 pub struct IpSet {
     v4: Segments<u32>,
     v6: Segments<u128>,
-    host_bits: Vec<HostBitsWarning>,
+    host_bits: Box<[HostBitsWarning]>,
     everything: bool,
 }
 
@@ -122,7 +122,7 @@ impl IpSet {
             everything: v4.is_everything() || v6.is_everything(),
             v4,
             v6,
-            host_bits,
+            host_bits: host_bits.into(),
         }
     }
 

@@ -176,6 +176,32 @@ fn a_directory_or_a_huge_file_keeps_the_old_list() {
 
 /// Case F18.
 #[test]
+fn a_failure_is_told_of_until_it_is_another() {
+    let mut fixture = Fixture::new("192.0.2.1");
+    let mut check = |told: usize| {
+        for _ in 0..3 {
+            assert_eq!(fixture.file.reload(), Reload::Failed);
+        }
+        assert_eq!(fixture.events.try_iter().count(), told);
+    };
+    let path = fixture.dir.path().join("list.txt");
+    fs::write(&path, "x").unwrap();
+    check(1);
+    fs::write(&path, "192.0.2.2\nx").unwrap();
+    check(1);
+    fs::remove_file(&path).unwrap();
+    check(1);
+    // Neither can be read, for different reasons.
+    fs::remove_dir(fixture.dir.path()).unwrap();
+    fs::write(fixture.dir.path(), "").unwrap();
+    check(1);
+    check(0);
+    fs::remove_file(fixture.dir.path()).unwrap();
+    fs::create_dir_all(&path).unwrap();
+    check(1);
+}
+
+#[test]
 fn bits_behind_a_prefix_are_told_once() {
     let mut fixture = Fixture::new("10.0.0.0/8\n10.0.0.1/8\n");
     assert!(fixture.contains("10.200.0.1"));
