@@ -40,8 +40,7 @@ pub(crate) async fn run(
         let Ok(permit) = Arc::clone(&pipelines).acquire_owned().await else {
             return;
         };
-        // Who has been answered just now asks again first, or the first of them alone would be a batch. Without it, 64 callers on two threads got 0.80
-        // of the throughput of redis-benchmark, and 0.97 with it.
+        // Who has been answered just now asks again first, or the first of them alone would be a batch. What comes of it, benches/redis.rs prints.
         task::yield_now().await;
         let mut batch = Vec::with_capacity(calls.len().min(BATCH) + 1);
         batch.push(first);

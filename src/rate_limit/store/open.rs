@@ -49,28 +49,24 @@ impl OpenCharges {
 
     /// Takes note that so much was given back of a charge: what was made after it comes back earlier.
     pub(crate) fn given_back(&mut self, charge: OpenCharge, given: &[u64; MAX_QUOTAS]) {
-        self.hasten(charge, given);
+        let to = OpenCharge {
+            number: u64::MAX,
+            ..charge
+        };
+        for (_, until) in self.until.range_mut(charge..=to) {
+            for (until, given) in until.iter_mut().zip(given) {
+                *until = until.saturating_sub(*given);
+            }
+        }
     }
 
     /// Takes note that so much was given back of what comes back first.
     pub(crate) fn refunded(&mut self, row: Row, given: &[u64; MAX_QUOTAS]) {
-        self.hasten(OpenCharge { row, number: 0 }, given);
+        self.given_back(OpenCharge { row, number: 0 }, given);
     }
 
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.until.len()
-    }
-
-    fn hasten(&mut self, from: OpenCharge, given: &[u64; MAX_QUOTAS]) {
-        let to = OpenCharge {
-            number: u64::MAX,
-            ..from
-        };
-        for (_, until) in self.until.range_mut(from..=to) {
-            for (until, given) in until.iter_mut().zip(given) {
-                *until = until.saturating_sub(*given);
-            }
-        }
     }
 }
