@@ -3,7 +3,7 @@
 # Wants valgrind. Counts do not depend on the machine's noise: two runs of different lengths, and their difference.
 #
 #   instructions.sh                      all rows
-#   instructions.sh AROUND NAME...       some of them
+#   instructions.sh AROUND NAME...       some of them; with KEYS=10000, of so many keys
 set -euo pipefail
 # A measurement that fails is no count of 0.
 shopt -s inherit_errexit
@@ -19,7 +19,7 @@ total() {
 per_request() {
     local round
     for round in 1 2 3; do
-        echo $((($(total "$@" 11000) - $(total "$@" 1000)) / 10000))
+        echo $((($(total "$@" "${KEYS:-1}" 11000) - $(total "$@" "${KEYS:-1}" 1000)) / 10000))
     done | sort -n | sed -n 2p
 }
 
@@ -42,6 +42,8 @@ if [ $# -gt 0 ]; then
 fi
 limiters=(palisade 'palisade fields' tower_governor 'tower_governor headers' axum-governor 'raw governor')
 rows tower "${limiters[@]}"
+echo 'with 10,000 keys:'
+KEYS=10000 rows tower "${limiters[@]}"
 rows content-type "${limiters[@]}"
 rows axum 'no-op layer' "${limiters[@]}"
 rows proxy 'tower_governor smart' 'palisade stack a' 'palisade stack b' 'palisade stack b, metrics' \

@@ -15,11 +15,16 @@ fn main() {
     // One of the peers starts a task of its own.
     let _guard = runtime.enter();
     let arguments: Vec<_> = env::args().skip(1).collect();
-    let [around, name, way, requests] = arguments.as_slice() else {
-        panic!("usage: count AROUND NAME admitted|refused REQUESTS");
+    let [around, name, way, keys, requests] = arguments.as_slice() else {
+        panic!("usage: count AROUND NAME admitted|refused KEYS REQUESTS");
     };
-    let mut call = make(name, Around::named(around), way == "refused", 1);
-    for _ in 0..requests.parse().expect("a number") {
-        black_box(call(client(0)));
+    let keys: u32 = keys.parse().expect("a number");
+    let mut call = make(name, Around::named(around), way == "refused", keys);
+    // All have been seen before: what that takes is the same however many requests follow.
+    for key in 0..keys {
+        black_box(call(client(key)));
+    }
+    for number in 0..requests.parse::<u32>().expect("a number") {
+        black_box(call(client(number.wrapping_mul(7919) % keys)));
     }
 }
