@@ -6,6 +6,7 @@ use http::{Extensions, request::Parts};
 
 use crate::client_ip::{
     authority::{HostError, RequestHost},
+    marks::Marks,
     named_host::NamedHost,
     peer::PeerAddr,
     scheme::ResolvedScheme,
@@ -19,6 +20,7 @@ pub struct ClientContext {
     peer: Option<PeerAddr>,
     scheme: Option<ResolvedScheme>,
     host: NamedHost,
+    marks: Marks,
 }
 
 impl ClientContext {
@@ -35,6 +37,7 @@ impl ClientContext {
             peer,
             scheme: Some(scheme),
             host,
+            marks: Marks::default(),
         }
     }
 
@@ -46,6 +49,7 @@ impl ClientContext {
             peer,
             scheme: None,
             host: NamedHost::default(),
+            marks: Marks::default(),
         }
     }
 
@@ -61,6 +65,21 @@ impl ClientContext {
     pub fn with_authority_of(mut self, request: &Parts) -> Self {
         self.host = NamedHost::of(&request.uri, &request.headers, request.version);
         self
+    }
+
+    /// Leaves the context in a request. What was done for that request was done, whoever resolves it anew.
+    pub(crate) fn leave(self, extensions: &mut Extensions) {
+        if let Some(before) = extensions.insert(self)
+            && let Some(now) = extensions.get_mut::<Self>()
+        {
+            now.marks = before.marks;
+        }
+    }
+
+    /// Returns what was done for the request that is to be done once.
+    #[cfg(all(feature = "rate-limit", debug_assertions))]
+    pub(crate) fn marks(&self) -> &Marks {
+        &self.marks
     }
 
     /// Returns the context that the layer left in a request, if it ran.

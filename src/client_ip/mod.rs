@@ -149,6 +149,7 @@ pub(crate) mod extract;
 mod forwarded;
 mod ipv4;
 pub(crate) mod layer;
+mod marks;
 mod named_host;
 mod node;
 pub(crate) mod peer;

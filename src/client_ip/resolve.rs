@@ -74,7 +74,7 @@ impl Resolver {
                 vouches(self.source.header(), peer) || vouches(self.scheme.header(), peer);
             remove(request.headers_mut(), vouched);
         }
-        request.extensions_mut().insert(context);
+        context.leave(request.extensions_mut());
     }
 
     fn record<B>(&self, context: &ClientContext, request: &Request<B>) {

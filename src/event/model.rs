@@ -85,6 +85,8 @@ pub enum Action {
     LimiterStoreFull,
     /// The store of a limiter can be reached again.
     LimiterStoreRecovered,
+    /// A rate limit has charged a request more than once. Debug builds alone tell it.
+    RateLimitChargedTwice,
     /// A rate limit was exceeded.
     RateLimitExceeded,
     /// A request has nothing to be counted under.
@@ -140,6 +142,7 @@ impl Action {
             Self::LimiterStoreFailed => "limiter_store_failed",
             Self::LimiterStoreFull => "limiter_store_full",
             Self::LimiterStoreRecovered => "limiter_store_recovered",
+            Self::RateLimitChargedTwice => "rate_limit_charged_twice",
             Self::RateLimitExceeded => "rate_limit_exceeded",
             Self::RateLimitKeyMissing => "rate_limit_key_missing",
             Self::RateLimitWarning => "rate_limit_warning",
@@ -185,6 +188,7 @@ impl Action {
             Self::LimiterStoreFailed
             | Self::LimiterStoreFull
             | Self::LimiterStoreRecovered
+            | Self::RateLimitChargedTwice
             | Self::RateLimitExceeded
             | Self::RateLimitKeyMissing
             | Self::RateLimitWarning => "rate_limit",

@@ -162,6 +162,7 @@ schema! {
     LimiterStoreFailed => STORE,
     LimiterStoreFull => STORE,
     LimiterStoreRecovered => Schema::new(&["web"], &["info"], SUCCESS).class(Class::Alert),
+    RateLimitChargedTwice => Schema::new(&["web"], &["error"], FAILURE).class(Class::Condition),
     RateLimitExceeded => DENIED.owasp("excess_rate_limit_exceeded", Arguments::Client),
     RateLimitKeyMissing => DENIED.owasp("input_validation_fail", Arguments::Field("address")),
     RateLimitWarning => Schema::new(&["web", "network"], &["info"], None),

@@ -23,6 +23,15 @@ impl Decision {
     pub fn admit() -> Self {
         Self::Admit(Admission::new())
     }
+
+    /// Raises a further event, whatever is decided.
+    #[cfg(all(feature = "rate-limit", debug_assertions))]
+    pub(crate) fn with_notice(self, notice: crate::policy::notice::Notice) -> Self {
+        match self {
+            Self::Admit(admission) => admission.with_notice(notice).into(),
+            Self::Reject(rejection) => rejection.with_notice(notice).into(),
+        }
+    }
 }
 
 impl From<Admission> for Decision {

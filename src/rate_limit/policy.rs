@@ -263,7 +263,7 @@ impl Policy for RateLimit {
         let take = |found: Found<'_>| limit.take(key, tier.as_ref(), &found, now, since_1970);
         let table = limit.limiter.table();
         let taken = table.charge(key, Cost::Exactly(cost), now, tier.as_ref(), take);
-        match taken {
+        let check = match taken {
             Taken::Nothing => Check::admit(),
             Taken::Fields(fields) => Check::Ready(Admission::new().with_fields(fields).into()),
             Taken::All(counted) if counted.verdict.is_admitted() => {
@@ -274,7 +274,8 @@ impl Policy for RateLimit {
                 let rejection = limit.reject(|| request.system_now(), &counted);
                 Check::reject(limit.uncharging(rejection, outer))
             }
-        }
+        };
+        limit.telling_twice(check, request, key, cost)
     }
 
     fn peek(&self, request: &RequestHead<'_>) -> Option<Peek> {
@@ -380,6 +381,33 @@ impl Limit {
             Some(charge) => Admission::new().with_extension(charge),
             None => Admission::new(),
         }
+    }
+
+    /// Tells in debug builds that a request is charged twice for one passage, as where the layer stands around a router and again around one nested in it.
+    #[inline]
+    pub(crate) fn telling_twice(
+        &self,
+        check: Check,
+        request: &RequestHead<'_>,
+        key: KeyHash,
+        cost: u32,
+    ) -> Check {
+        #[cfg(debug_assertions)]
+        if cost > 0
+            && let Some(client) = request.client()
+            // Whatever the key, another limit has another mark for it.
+            && client.marks().set(self.jitter.hash_one(key))
+        {
+            let notice = Notice::new(
+                Action::RateLimitChargedTwice,
+                "the same rate limit charges a request twice: its layer stands around the route more than once",
+            );
+            let notice = notice.with_policy(first_name(&self.limiter.quotas()));
+            return check.map(|decision| decision.with_notice(notice));
+        }
+        #[cfg(not(debug_assertions))]
+        let _ = (self, request, key, cost);
+        check
     }
 
     /// Refuses a request that is not charged, should it pass all the same.

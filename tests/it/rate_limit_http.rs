@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::{HeaderName, Request, Response, StatusCode};
 use http_body_util::Full;
 use palisade::{
+    SecurityLayer,
     client_ip::{
         ClientContext, ClientIp, ClientIpLayer, ClientIpSource, PeerAddr, TrustedProxies,
         UnknownReason,
@@ -932,6 +933,55 @@ async fn a_full_table_is_reported_once_in_a_while() {
         let _ = bench.call(from("198.51.100.2")).await;
         assert_eq!(count(bench.sink.take_words()), 1);
     }
+}
+
+/// T16. Release builds do not look for it.
+#[cfg(debug_assertions)]
+#[tokio::test]
+async fn a_limit_that_charges_a_request_twice_is_told() {
+    let clock = ManualClock::new();
+    let limit = |cost| {
+        let builder = RateLimit::builder(Quota::per_minute(3)).cost(cost);
+        builder.clock(clock.clone()).build().unwrap()
+    };
+    let (one, other, peek) = (limit(1), limit(1), limit(0));
+    let told = ["rate_limit_charged_twice"];
+
+    let twice = Bench::new(&clock, (one.clone(), one.clone()));
+    assert_eq!(twice.statuses([from(A)]).await, [200]);
+    assert_eq!(twice.sink.take_words(), told);
+    // Refused by the second, which says so as well.
+    assert_eq!(twice.statuses([from(A)]).await, [429]);
+    assert_eq!(twice.sink.take_words(), [told[0], "rate_limit_exceeded"]);
+
+    // Another limit has counters of its own, one that costs nothing takes nothing, and the next request is another one.
+    let sound = Bench::new(&clock, (one, other, peek.clone(), peek));
+    assert_eq!(sound.statuses([from(B), from(B), from(B)]).await, [200; 3]);
+    assert!(sound.sink.take_words().is_empty());
+}
+
+/// T16, as it comes about: the same value around a router and around one nested in it.
+#[cfg(debug_assertions)]
+#[tokio::test]
+async fn a_security_layer_that_stands_twice_is_told() {
+    let sink = RecordingSink::default();
+    let security = SecurityLayer::builder(ClientIpSource::Peer)
+        .rate_limit(Quota::per_minute(2))
+        .sink(sink.clone())
+        .build();
+    let inner = service_fn(|_: Request<()>| async {
+        Ok::<_, std::convert::Infallible>(Response::new(Full::<Bytes>::default()))
+    });
+    let once = security.layer(inner);
+    let twice = security.layer(once.clone());
+    let call = || {
+        let peer = PeerAddr::Tcp((A.parse::<IpAddr>().unwrap(), 50_000).into());
+        Request::get("/").extension(peer).body(()).unwrap()
+    };
+    assert_eq!(twice.oneshot(call()).await.unwrap().status(), 200);
+    assert_eq!(sink.take_words(), ["rate_limit_charged_twice"]);
+    assert_eq!(once.oneshot(call()).await.unwrap().status(), 429);
+    assert_eq!(sink.take_words(), ["rate_limit_exceeded"]);
 }
 
 #[tokio::test]

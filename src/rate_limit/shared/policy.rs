@@ -99,7 +99,7 @@ impl RateLimit {
             None
         };
         let (this, shared) = (self.clone(), shared.clone());
-        Check::later(async move {
+        let check = Check::later(async move {
             let limit = &*this.0;
             let reserves = limit.settings.reserves();
             let finish = |found: &Found<'_>, now, by: By| Counted {
@@ -121,7 +121,8 @@ impl RateLimit {
                 }
                 Outcome::Denied(_) => limit.uncharging(unavailable(&shared), || outer).into(),
             }
-        })
+        });
+        limit.telling_twice(check, request, partition(key), cost)
     }
 }
 
