@@ -144,6 +144,8 @@ impl RateLimit {
     }
 
     /// Returns the limiter, whose quotas can be replaced while requests are served.
+    ///
+    /// Where instances share the limit, it is what this one counts with while the store is away; the quotas of both are the same.
     #[must_use]
     pub fn limiter(&self) -> &RateLimiter {
         &self.0.limiter
@@ -182,6 +184,9 @@ impl RateLimit {
     }
 
     /// Returns how a key stands, and charges nothing.
+    ///
+    /// Where instances share the limit, that is the table this one counts with while the store is away. How the key stands in the store is
+    /// what `peek_shared` asks it for.
     pub fn peek(&self, key: &RequestKey) -> Verdict {
         let limiter = &self.0.limiter;
         let now = limiter.now();
