@@ -215,7 +215,8 @@ impl<P: PolicySet + ?Sized, R> Gate<P, R> {
                 about(event, rejection.policy().map(|it| &**it), &head())
             });
         }
-        let fields = mem::take(&mut admission.fields);
+        let mut fields = mem::take(&mut admission.fields);
+        fields.append(&mut rejection.take_fields());
         let receipts = admission.take_receipts();
         if !receipts.is_empty() {
             receipts.settle(Outcome::Refused(&rejection));
@@ -235,7 +236,6 @@ impl<P: PolicySet + ?Sized, R> Gate<P, R> {
             insert_if_absent(headers, &RETRY_AFTER, retry_after(delay));
         }
         fields.apply(status, headers);
-        rejection.take_fields().apply(status, headers);
         response
     }
 }

@@ -26,6 +26,9 @@ enum Field {
 /// Fields that a policy holds ready, all but for some numbers. They are written when the response is there, and into its header map right away.
 pub(crate) trait PreparedFields: fmt::Debug + Send + Sync {
     fn put(&self, numbers: Numbers, status: StatusCode, headers: &mut HeaderMap);
+
+    /// Puts those that cannot be lists, unless they are there. Of several policies, the innermost is asked first.
+    fn put_singles(&self, _: Numbers, _: StatusCode, _: &mut HeaderMap) {}
 }
 
 /// What prepared fields are completed with; it means something to those who prepare them.
@@ -108,7 +111,12 @@ impl ResponseFields {
         match self.0 {
             List::None => {}
             List::One(field) => field.put(status, headers),
-            List::More(fields) => fields.into_iter().for_each(|it| it.put(status, headers)),
+            List::More(fields) => {
+                for field in fields.iter().rev() {
+                    field.put_singles(status, headers);
+                }
+                fields.into_iter().for_each(|it| it.put(status, headers));
+            }
         }
     }
 }
@@ -122,6 +130,12 @@ impl Field {
                 mode.put(&name, value, headers);
             }
             Self::Prepared(fields, numbers) => fields.put(numbers, status, headers),
+        }
+    }
+
+    fn put_singles(&self, status: StatusCode, headers: &mut HeaderMap) {
+        if let Self::Prepared(fields, numbers) = self {
+            fields.put_singles(*numbers, status, headers);
         }
     }
 }

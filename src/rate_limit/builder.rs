@@ -188,7 +188,7 @@ impl RateLimitBuilder {
         self
     }
 
-    /// Puts `X-RateLimit-Limit`, `-Remaining` and `-Reset` on responses, refused or not. The default is none.
+    /// Puts `X-RateLimit-Limit`, `-Remaining` and `-Reset` on responses, refused or not. Of several limits, the innermost's stand. The default is none.
     pub fn legacy_fields(mut self, reset: LegacyReset) -> Self {
         self.settings.legacy = Some(reset);
         self

@@ -104,15 +104,8 @@ impl RateLimiter {
     /// Answers what [`check`](Self::check) would, and charges nothing.
     pub fn peek<K: Hash + ?Sized>(&self, key: &K, cost: u32) -> Verdict {
         let now = self.now();
-        self.charge(self.hash(key), Cost::Exactly(0), now, None, |found| {
-            let mut verdict = Verdict::new(&found, now);
-            verdict.cost = cost;
-            verdict.admitted = found
-                .after
-                .iter(found.quotas)
-                .all(|(metered, arrival)| metered.meter.wait(arrival, cost, now) == Some(0));
-            verdict
-        })
+        let verdict = |found: Found<'_>| Verdict::new(&found, now);
+        self.table().peek(self.hash(key), cost, now, None, verdict)
     }
 
     /// Gives `units` back to `key`, at most until its quotas are full.

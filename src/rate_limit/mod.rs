@@ -39,7 +39,8 @@
 //! # Memory
 //!
 //! The table of keys is made once, by default for 100,000 keys, with some 23 bytes per key and quota, and never grows. A new key takes a place that is
-//! empty or whose quotas are full again. When there is none, the key shares one of at most 64 rows with others that have none. So a flood of addresses
+//! empty or whose quotas are full again. When there is none, the key shares one of at most 64 rows with others that have none, and one of as many
+//! more where the request has a tier. So a flood of addresses
 //! neither frees a client that has spent its quota, nor gets more for itself than those places and rows allow, nor makes a check slow; it can
 //! make *new* clients share quotas while it lasts, which an event ([`LimiterStoreFull`](crate::event::Action::LimiterStoreFull)) and
 //! [`RateLimiter::usage`] tell, and [metrics](crate::metrics).

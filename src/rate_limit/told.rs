@@ -8,6 +8,7 @@ use crate::{
     policy::fields::{Numbers, PreparedFields, ResponseFields, insert_if_absent},
     rate_limit::{
         fields::{self, PartitionKey},
+        metered::Metered,
         set::{QuotaSet, Quotas},
         settings::{LegacyReset, Redirects, Settings},
     },
@@ -138,20 +139,36 @@ impl PreparedFields for Quotas {
             let _ = headers.try_append(fields::LIMIT, limit);
         }
         if which.has(Which::LEGACY) {
-            // These cannot be lists: the innermost limit speaks.
-            for (name, number) in [
-                (&fields::LEGACY_LIMIT, tightest.quota.limit().into()),
-                (&fields::LEGACY_REMAINING, told.remaining.into()),
-                (&fields::LEGACY_RESET, told.reset),
-            ] {
-                insert_if_absent(headers, name, HeaderValue::from(number));
-            }
+            put_legacy(told, tightest, headers);
         }
         if which.has(Which::EXPOSED) {
             // The Fetch standard, section 3.3.6: a list, to which a layer for other origins adds its own.
             let exposed = HeaderValue::from_static(fields::EXPOSED);
             let _ = headers.try_append(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
         }
+    }
+
+    fn put_singles(&self, numbers: Numbers, status: StatusCode, headers: &mut HeaderMap) {
+        let told = Told::read(numbers);
+        if status.is_redirection() && !told.which.has(Which::ON_REDIRECTS) {
+            return;
+        }
+        if told.which.has(Which::LEGACY)
+            && let Some(tightest) = self.metered.get(usize::from(told.tightest))
+        {
+            put_legacy(told, tightest, headers);
+        }
+    }
+}
+
+/// Puts the fields that cannot be lists: the innermost limit speaks, which is the one that refuses.
+fn put_legacy(told: Told, tightest: &Metered, headers: &mut HeaderMap) {
+    for (name, number) in [
+        (&fields::LEGACY_LIMIT, tightest.quota.limit().into()),
+        (&fields::LEGACY_REMAINING, told.remaining.into()),
+        (&fields::LEGACY_RESET, told.reset),
+    ] {
+        insert_if_absent(headers, name, HeaderValue::from(number));
     }
 }
 

@@ -81,7 +81,7 @@ impl Verdict {
     /// Returns whether the key shares its state with others because the table is full.
     #[must_use]
     pub fn is_shared(&self) -> bool {
-        self.place == Place::Overflow
+        self.place != Place::Own
     }
 
     /// Returns how each quota stands.

@@ -165,7 +165,8 @@ impl<R> SecurityBuilder<R> {
         self
     }
 
-    /// Limits how often a client may come. Called several times, all quotas are charged together or none is. The default is no limit.
+    /// Limits how often a client may come. Called several times, all quotas are charged together or none is; of more than eight, each eight. The default
+    /// is no limit.
     #[cfg(feature = "rate-limit")]
     pub fn rate_limit(mut self, quota: Quota) -> Self {
         self.quotas.push(quota);

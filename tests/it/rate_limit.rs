@@ -38,7 +38,7 @@ fn check(id: &str, verdict: &Verdict, expected: (bool, u32, u64, i64)) {
     assert_eq!(found, expected, "{id}");
 }
 
-// Elsewhere: blocks (F01 to F05, F28) in `rate_limit_blocks`, for it is the jail that blocks; what happens without a store (E22, E24, E33, F16, F18,
+// Elsewhere: blocks (F01 to F05, F28) in `rate_limit_blocks`, for it is the jail that blocks; a limit that a request meets twice (T16) in `rate_limit_http`; what happens without a store (E22, E24, E33, F16, F18,
 // F21, F22, F24, H35) in tests/redis, for memory does not fail.
 //
 // Not here, because there is nothing to try:
@@ -49,8 +49,20 @@ fn check(id: &str, verdict: &Verdict, expected: (bool, u32, u64, i64)) {
 // - H11: fields are put on the response before there is a head that could have been sent.
 // - H34: what is left and how long it takes are unsigned; a wait without an end is no field at all.
 // - T15: the state is the limit's, and not the layer's.
-// - T16: a limit that a request meets twice charges twice; nothing marks the first time.
 // - T19, but for having no quota: a header has a `HeaderName`, which is never empty, and nothing is synchronized at intervals.
+
+#[test]
+fn looking_at_a_key_says_what_checking_it_would() {
+    let (limiter, _) = limiter(Quota::per_hour(5).with_overdraft(5));
+    limiter.reserve("key", 1).unwrap().settle(10);
+    for cost in [0, 1, 5, 11] {
+        let (peeked, admitted) = (limiter.peek("key", cost), cost == 0);
+        assert_eq!(peeked.is_admitted(), admitted, "{cost}");
+        let checked = limiter.check("key", cost);
+        assert_eq!(checked.is_admitted(), admitted, "{cost}");
+        assert_eq!(peeked.retry(), checked.retry(), "{cost}");
+    }
+}
 
 #[test]
 fn one_key_one_quota() {

@@ -136,6 +136,29 @@ async fn stacked_limits_add_to_the_lists() {
 }
 
 #[tokio::test]
+async fn older_fields_are_those_of_the_innermost_limit() {
+    let clock = ManualClock::new();
+    let limit = |quota| {
+        let builder = RateLimit::builder(quota).legacy_fields(LegacyReset::Delta);
+        builder.clock(clock.clone()).build().unwrap()
+    };
+    let names = [
+        "x-ratelimit-limit",
+        "x-ratelimit-remaining",
+        "x-ratelimit-reset",
+        "retry-after",
+    ];
+    let (outer, inner) = (limit(Quota::per_minute(100)), limit(Quota::per_hour(1)));
+    let bench = Bench::new(&clock, (outer, inner));
+    let admitted = bench.call(from(A)).await;
+    assert_eq!(found(&admitted, &names), ["1", "0", "3600", ""]);
+    // Which is the one that refuses: what is left of the outer one helps nobody.
+    let refused = bench.call(from(A)).await;
+    assert_eq!(refused.status(), 429);
+    assert_eq!(found(&refused, &names), ["1", "0", "3600", "3600"]);
+}
+
+#[tokio::test]
 async fn older_fields_have_two_kinds_of_reset() {
     let names = [
         "x-ratelimit-limit",

@@ -137,6 +137,19 @@ async fn a_service_starts_without_the_store() {
     assert_eq!(call(&layer, 7).await.status(), 429);
     assert!(!store.is_available());
     assert_eq!(words.take(), ["limiter_store_failed"]);
+    // What costs more than the share costs all of it; what costs more than the quota is too dear here, too.
+    let costly = |cost| {
+        let limit = RateLimit::builder(Quota::per_day(1).with_burst(4))
+            .cost_by(move |_| cost)
+            .shared(&store, "costly")
+            .build()
+            .unwrap();
+        RateLimitLayer::from(limit).with_sink(NullSink)
+    };
+    assert_eq!(call(&costly(4), 7).await.status(), 200);
+    let refused = call(&costly(5), 7).await;
+    assert_eq!(refused.status(), 429);
+    assert!(!refused.headers().contains_key("retry-after"));
 
     server.spawn();
     eventually("the store is used", async || store.is_available()).await;

@@ -290,7 +290,7 @@ impl SharedRateLimiter {
         let quotas = &forms.micros;
         if self.0.local.table().width() < quotas.metered().len() {
             // The table refuses it, as it would if the store were away.
-            return Outcome::Decided(self.charge_locally(key, cost, quotas, finish));
+            return Outcome::Decided(self.charge_locally(key, cost, quotas, quotas, finish));
         }
         let decided = self.decide(key, operation, units, quotas).await;
         let decided = match decided {
@@ -299,9 +299,13 @@ impl SharedRateLimiter {
                 return match self.0.on_failure {
                     OnStoreFailure::Allow => Outcome::Allowed,
                     OnStoreFailure::Deny => Outcome::Denied(cause),
-                    OnStoreFailure::Fallback => {
-                        Outcome::Decided(self.charge_locally(key, cost, &forms.share, finish))
-                    }
+                    OnStoreFailure::Fallback => Outcome::Decided(self.charge_locally(
+                        key,
+                        cost,
+                        quotas,
+                        &forms.share,
+                        finish,
+                    )),
                 };
             }
         };
@@ -333,15 +337,19 @@ impl SharedRateLimiter {
         &self,
         key: WideKey,
         cost: Cost,
+        whole: &QuotaSet,
         share: &QuotaSet,
         finish: impl FnOnce(&Found<'_>, u64, By) -> R,
     ) -> R {
         // Not when the store was asked: others may have been counted while it was waited for, and what is left is told as of now.
         let now = self.0.local.now();
-        // What costs more than the share would never be admitted: it costs the whole share.
         let cost = match cost {
-            Cost::AtMost(cost) => Cost::AtMost(cost),
-            Cost::Exactly(cost) => Cost::Exactly(cost.min(share.max_cost())),
+            // What costs more than the share would never be admitted: it costs the whole share.
+            Cost::Exactly(cost) if cost <= whole.max_cost() => {
+                Cost::Exactly(cost.min(share.max_cost()))
+            }
+            // What costs more than all instances have is refused here, too.
+            cost @ (Cost::AtMost(_) | Cost::Exactly(_)) => cost,
         };
         self.0
             .local
@@ -361,10 +369,7 @@ impl SharedRateLimiter {
             .decide(key, Operation::Charge, 0, &quotas)
             .await
             .map_err(StoreFailure)?;
-        let admitted = decided
-            .before
-            .iter(&quotas)
-            .all(|(metered, arrival)| metered.meter.wait(arrival, cost, decided.now) == Some(0));
+        let admitted = decided.before.admit(&quotas, cost, decided.now);
         Ok(Verdict {
             quotas,
             arrivals: decided.before,

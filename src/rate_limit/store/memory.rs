@@ -43,10 +43,18 @@ struct Shard(Lock<Rows>);
 struct Rows {
     quotas: QuotaSet,
     places: Places,
-    overflow: [u64; MAX_QUOTAS],
+    overflow: Overflow,
     open: Cell<OpenCharges>,
     /// The last time at which somebody was here.
     latest: u64,
+}
+
+/// The rows that keys without a place share. Apart, for what is full by the quotas of the table may not be by those of a tier: were it cut down to the
+/// former, the latter would come by what was never given back.
+#[derive(Default)]
+struct Overflow {
+    own: [u64; MAX_QUOTAS],
+    tiered: [u64; MAX_QUOTAS],
 }
 
 /// What a request costs.
@@ -65,6 +73,8 @@ pub(crate) enum Place {
     Overflow,
     /// The key has a place of its own.
     Own,
+    /// The table is full: the key shares a row with others that have tiers.
+    TieredOverflow,
 }
 
 /// The arrival times of a key, in the order of the quotas.
@@ -116,7 +126,7 @@ impl Table {
                 Shard(Lock::new(Rows {
                     quotas: quotas.clone(),
                     places: Places::new(places, width),
-                    overflow: [0; MAX_QUOTAS],
+                    overflow: Overflow::default(),
                     open: Cell::default(),
                     latest: 0,
                 }))
@@ -184,22 +194,18 @@ impl Table {
     ) -> R {
         let rows = self.shard(key).lock();
         let now = rows.time(now);
+        let tiered = quotas.is_some();
         let quotas = quotas.unwrap_or(&rows.quotas);
         let seat = rows.places.seat(key, now);
-        let (before, _) = Arrivals::read(&rows.places, seat, &rows.overflow, quotas, now);
-        let conforms = |(metered, arrival): (&Metered, u64)| {
-            cost == 0 || metered.meter.wait(arrival, cost, now) == Some(0)
-        };
+        let overflow = rows.overflow.row(tiered);
+        let (before, _) = Arrivals::read(&rows.places, seat, overflow, quotas, now);
         finish(Found {
             quotas,
             before: &before,
             after: &before,
             cost,
-            charged: quotas.metered().len() <= self.width && before.iter(quotas).all(conforms),
-            place: match seat {
-                Seat::None => Place::Overflow,
-                Seat::New(_) | Seat::Old(_) => Place::Own,
-            },
+            charged: quotas.metered().len() <= self.width && before.admit(quotas, cost, now),
+            place: Place::of(seat, tiered),
             open: None,
         })
     }
@@ -220,9 +226,16 @@ impl Table {
             return;
         }
         let seat = places.seat(key, now);
+        let overflow = overflow.row_mut(!correction.own_quotas);
         let (mut arrivals, _) = Arrivals::read(places, seat, overflow, correction.quotas, now);
         for (arrival, metered) in arrivals.0.iter_mut().zip(correction.quotas.metered()) {
             *arrival = metered.meter.force(*arrival, correction.units, now);
+        }
+        if seat == Seat::None {
+            // Another tier may have spent more than this one can have.
+            for (arrival, cell) in arrivals.0.iter_mut().zip(overflow.iter()) {
+                *arrival = (*arrival).max(*cell);
+            }
         }
         let is_new = arrivals.write(places, seat, key, overflow, correction.quotas);
         self.count(seat, is_new);
@@ -250,7 +263,8 @@ impl Table {
             (Row::Key(_), Some(place)) => places.cells_mut(place),
             // A key that has lost its place was full again.
             (Row::Key(_), None) => return,
-            (Row::Overflow, _) => &mut overflow[..],
+            (Row::Overflow, _) => &mut overflow.own[..],
+            (Row::TieredOverflow, _) => &mut overflow.tiered[..],
         };
         let mut given = [0; MAX_QUOTAS];
         let quotas = correction.quotas.metered().iter();
@@ -265,7 +279,10 @@ impl Table {
                 .min(outstanding);
             *cell = cell.saturating_sub(*given);
         }
-        open.given_back(correction.open, &given);
+        // While there is something to give back, all that was charged later is outstanding: no more than the largest quota holds.
+        if given != [0; MAX_QUOTAS] {
+            open.given_back(correction.open, &given);
+        }
     }
 
     /// Forgets that a charge may be corrected.
@@ -314,7 +331,10 @@ impl Table {
 
     /// Replaces the quotas. What keys have spent is kept, quota by quota in their order.
     pub(crate) fn replace(&self, quotas: &QuotaSet) {
-        for shard in &self.shards {
+        // The first stays locked until all are done: of two that come at once, one is the later everywhere.
+        let mut first = self.shard(KeyHash::new(0)).lock();
+        first.quotas = quotas.clone();
+        for shard in self.shards.iter().skip(1) {
             shard.0.lock().quotas = quotas.clone();
         }
     }
@@ -443,6 +463,7 @@ impl Rows {
         let tiered = quotas.is_some();
         let quotas = quotas.unwrap_or(own);
         let seat = places.seat(key, now);
+        let overflow = overflow.row_mut(tiered);
         let clamped;
         (*before, clamped) = Arrivals::read(places, seat, overflow, quotas, now);
         // Or the wait would start anew with every refusal. In a shared row, another tier may be entitled to the longer one.
@@ -470,10 +491,31 @@ impl Rows {
         Charged {
             cost,
             admitted: charged.is_some(),
-            place: match seat {
-                Seat::None => Place::Overflow,
-                Seat::New(_) | Seat::Old(_) => Place::Own,
-            },
+            place: Place::of(seat, tiered),
+        }
+    }
+}
+
+impl Overflow {
+    fn row(&self, tiered: bool) -> &[u64; MAX_QUOTAS] {
+        if tiered { &self.tiered } else { &self.own }
+    }
+
+    fn row_mut(&mut self, tiered: bool) -> &mut [u64; MAX_QUOTAS] {
+        if tiered {
+            &mut self.tiered
+        } else {
+            &mut self.own
+        }
+    }
+}
+
+impl Place {
+    fn of(seat: Seat, tiered: bool) -> Self {
+        match seat {
+            Seat::None if tiered => Self::TieredOverflow,
+            Seat::None => Self::Overflow,
+            Seat::New(_) | Seat::Old(_) => Self::Own,
         }
     }
 }
@@ -537,6 +579,12 @@ impl Arrivals {
         Some(after)
     }
 
+    /// Returns whether all quotas would admit the cost. One that has been overdrawn admits what costs nothing.
+    pub(crate) fn admit(&self, quotas: &QuotaSet, cost: u32, now: u64) -> bool {
+        let mut all = self.iter(quotas);
+        cost == 0 || all.all(|(metered, arrival)| metered.meter.wait(arrival, cost, now) == Some(0))
+    }
+
     /// Returns how much can be spent of all quotas now.
     pub(crate) fn remaining(&self, quotas: &QuotaSet, now: u64) -> u32 {
         self.iter(quotas)
@@ -579,6 +627,7 @@ impl Found<'_> {
         let row = match self.place {
             Place::Overflow => Row::Overflow,
             Place::Own => Row::Key(key),
+            Place::TieredOverflow => Row::TieredOverflow,
         };
         let open = self.open.filter(|_| self.charged)?;
         Some(OpenCharges::open(open, row, self.after.0))
@@ -662,5 +711,72 @@ mod tests {
         }
         assert!(simple > 1000, "{simple}");
         assert_eq!(short.usage(), long.usage());
+    }
+
+    /// Charges a key without a place by the quotas of a tier.
+    fn tiered(table: &Table, key: KeyHash, now: u64, tier: &QuotaSet) -> Option<OpenCharge> {
+        let cost = Cost::Exactly(1);
+        table.charge(key, cost, now, Some(tier), |found| {
+            assert_eq!(found.place, Place::TieredOverflow);
+            found.keep_open(key)
+        })
+    }
+
+    /// A full table, and a key that has no place in it.
+    fn full(own: &QuotaSet) -> (Table, KeyHash) {
+        let table = Table::new(1, 1, own);
+        let long = QuotaSet::from(Quota::per_day(1));
+        let is_left_out = |key: &KeyHash| {
+            let place = table.peek(*key, 1, 0, Some(&long), |found| found.place);
+            if place == Place::Own {
+                table.charge(*key, Cost::Exactly(1), 0, Some(&long), |_| {});
+            }
+            place == Place::TieredOverflow
+        };
+        let key = (0..10_000).map(KeyHash::new).find(is_left_out).unwrap();
+        (table, key)
+    }
+
+    #[test]
+    fn what_is_refused_gives_nothing_back_of_a_shared_row() {
+        let own = QuotaSet::from(Quota::per_minute(1));
+        let tier = QuotaSet::from(Quota::per_hour(10));
+        let (table, key) = full(&own);
+        let mut admitted = 0;
+        for minute in 0..30 {
+            let now = minute * 60 * SECOND;
+            for _ in 0..2 {
+                table.charge(key, Cost::Exactly(1), now, None, |found| {
+                    assert_eq!(found.place, Place::Overflow);
+                });
+            }
+            while tiered(&table, key, now, &tier).is_some() {
+                admitted += 1;
+            }
+        }
+        // Ten at once, and one every six minutes.
+        assert_eq!(admitted, 14);
+    }
+
+    #[test]
+    fn what_one_tier_owes_another_has_spent_already() {
+        let own = QuotaSet::from(Quota::per_minute(1));
+        let (small, large) = (Quota::per_minute(1), Quota::per_hour(10));
+        let (small, large) = (QuotaSet::from(small), QuotaSet::from(large));
+        let (table, key) = full(&own);
+        let open = tiered(&table, key, 0, &small).unwrap();
+        let mut admitted = 0;
+        while tiered(&table, key, 0, &large).is_some() {
+            admitted += 1;
+        }
+        assert!(admitted > 0);
+        let correction = Correction {
+            quotas: &small,
+            own_quotas: false,
+            open,
+            units: 1,
+        };
+        table.force(key, 0, &correction);
+        assert!(tiered(&table, key, 0, &large).is_none());
     }
 }

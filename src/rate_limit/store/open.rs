@@ -28,6 +28,7 @@ pub(crate) struct OpenCharge {
 pub(crate) enum Row {
     Key(KeyHash),
     Overflow,
+    TieredOverflow,
 }
 
 impl OpenCharges {
