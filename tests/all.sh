@@ -139,6 +139,9 @@ check_readme
 say "what would be published"
 tests/package.sh
 
+say "the README, as a newcomer does it"
+tests/newcomer.sh
+
 say "spelling and links"
 tests/text.sh
 
