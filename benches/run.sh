@@ -2,7 +2,7 @@
 # Prints the table that decides: instructions, allocations and times of the rate limiter and of whole stacks, beside their peers. The last one
 # measured is in README.md.
 #
-#   benches/run.sh          everything; a quarter of an hour. Instructions want valgrind.
+#   benches/run.sh          everything; some ten minutes. Instructions want valgrind.
 set -euo pipefail
 cd "$(dirname "$0")"
 

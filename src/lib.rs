@@ -120,7 +120,7 @@
 //! What must never be: no policy and nothing under it knows tower. Only [`Enforce`](enforce::Enforce), the client-address service, the one for
 //! [response headers](response_headers) and
 //! [`TrackBody`](enforce::TrackBody) implement `Service`. Nothing reads a forwarding header without trusted proxies in hand. Nothing reads a clock
-//! but through [`Clock`](clock::Clock). No request path allocates in proportion to what a client sends, takes a lock across an await,
+//! but through [`Clock`](clock::Clock), save what waits for other machines or for files: that goes by the runtime's. No request path allocates in proportion to what a client sends, takes a lock across an await,
 //! blocks, panics, or logs a query, a secret, or a header value but the user agent and the request's identifier. State lives in the layer's `Arc`, and no client can make it grow
 //! without end.
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -52,6 +52,20 @@ answers() {
   [ "$status" = "$expected" ] || fail "$status, not $expected: $*"
 }
 
+# Checks what is promised behind a proxy.
+protects() {
+  local name=(--header 'host: api.example.com')
+  local https=(--header 'x-forwarded-proto: https')
+  local client=(--header 'x-forwarded-for: 203.0.113.7')
+  answers 200 "${name[@]}" "${https[@]}" "${client[@]}"
+  grep -qi '^strict-transport-security: max-age=31536000' "$work/head" || fail "there is no HSTS"
+  grep -qi '^x-content-type-options: nosniff' "$work/head" || fail "the preset is not there"
+  answers 403 "${name[@]}" --header 'x-forwarded-proto: http' "${client[@]}"
+  answers 403 "${name[@]}" "${https[@]}" --header 'x-forwarded-for: 203.0.113.7, 198.51.100.7'
+  # Somebody who is not the proxy.
+  answers 403 --interface 127.0.0.2 "${name[@]}" "${https[@]}" "${client[@]}"
+}
+
 if (exec 3<>/dev/tcp/127.0.0.1/3000) 2>/dev/null; then fail "port 3000 is taken"; fi
 
 cargo init --quiet --vcs none --name newcomer "$work/newcomer"
@@ -87,35 +101,27 @@ awk -v block="$work/proxy.rs" '
   /\.build\(\);$/ { skip = 0 }
 ' "$work/quick.rs" >src/main.rs
 start
-name=(--header 'host: api.example.com')
-https=(--header 'x-forwarded-proto: https')
-client=(--header 'x-forwarded-for: 203.0.113.7')
-answers 200 "${name[@]}" "${https[@]}" "${client[@]}"
-grep -qi '^strict-transport-security: max-age=31536000' "$work/head" || fail "there is no HSTS"
-grep -qi '^x-content-type-options: nosniff' "$work/head" || fail "the preset is not there"
-answers 403 "${name[@]}" --header 'x-forwarded-proto: http' "${client[@]}"
-answers 403 "${name[@]}" "${https[@]}" --header 'x-forwarded-for: 203.0.113.7, 198.51.100.7'
-# Somebody who is not the proxy.
-answers 403 --interface 127.0.0.2 "${name[@]}" "${https[@]}" "${client[@]}"
+protects
 stop
 echo "behind a proxy, its word is taken and nobody else's"
 
 sed -i 's|features = \["axum"\]|features = ["axum", "serde"]|' Cargo.toml
-cargo add --quiet toml@1
-block toml 'The same from a file, with the feature `serde` and whatever loader you have ([all of it](https://docs.rs/palisade/latest/palisade/config/)):' |
-  sed 's|"10\.0\.0\.2"|"127.0.0.1"|' >palisade.toml
-awk '
-  /^use palisade::/ { print "use palisade::config::SecurityConfig;"; next }
+add=$(grep -o '`cargo add toml`' "$root/README.md" | tr -d '`')
+$add --quiet
+block toml '([all of it](https://docs.rs/palisade/latest/palisade/config/)):' >palisade.toml
+layer=$(sed -n 's/^`\(toml::from_str[^`]*\)` is the layer\..*/\1/p' "$root/README.md")
+[ -n "$layer" ] || fail "README.md does not say how the file becomes the layer"
+awk -v layer="$layer" '
+  /^use palisade::/ { next }
   /let security = SecurityLayer::builder/ {
     print "    let text = std::fs::read_to_string(\"palisade.toml\")?;"
-    print "    let security = toml::from_str::<SecurityConfig>(&text)?.build()?;"
+    print "    let security = " layer ";"
     skip = 1
   }
   !skip { print }
   /\.build\(\);$/ { skip = 0 }
 ' "$work/quick.rs" >src/main.rs
 start
-answers 200 "${name[@]}" "${https[@]}" "${client[@]}"
-answers 403 "${name[@]}" --header 'x-forwarded-proto: http' "${client[@]}"
+protects
 stop
 echo "the same from a file"

@@ -24,8 +24,9 @@
 //!
 //! A proxy that decrypts HTTPS passes plain text on. If it does not say that the client used HTTPS, every request looks like plain text: the client
 //! is redirected to where it comes from, over and over. The event `redirect_loop_suspected` says so, at most once an hour, and says what
-//! to set at the proxy: in nginx `proxy_set_header X-Forwarded-Proto $scheme;`. If the header is set and the event `https_redirected` still comes for
-//! each request, the proxy's address is not among the trusted ones.
+//! to set at the proxy: in nginx `proxy_set_header X-Forwarded-Proto $scheme;`. If the header is set and clients are redirected all the same, the
+//! proxy's address is not among the trusted ones: of that there is `https_redirected` alone, at the level of debugging and once per client, and the
+//! metric `palisade_decisions_total{decision="redirected"}`, which rises with each request.
 //!
 //! # Strict transport security
 //!

@@ -3,6 +3,10 @@
 //! A rate limit counts requests as they come; this counts them while they run. A request has ended when its response's body has, or when the client
 //! has gone away. Nothing is queued: what is too much is refused at once.
 //!
+//! [`InFlightLayer`] sees the end of bodies by itself. The policy [`InFlight`] within another layer sees them where a
+//! [`TrackBodyLayer`](crate::enforce::TrackBodyLayer) stands outside of that one; else a request has ended when the head of its response is there. A
+//! connection that becomes another protocol's, as a WebSocket's, has sent its response.
+//!
 //! # Example
 //!
 //! ```

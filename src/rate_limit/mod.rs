@@ -14,8 +14,9 @@
 //!
 #![doc = include_str!("gcra.svg")]
 //!
-//! So within any span of time no key spends more than the capacity and what has come back in that span; there is no edge of a window at which twice
-//! the limit passes. A refusal charges nothing: a client that hammers still gets its steady rate.
+//! So within any span of time no key spends more than the capacity and what has come back in that span, which is at most twice the limit within one period
+//! that begins after a quiet one; there is no edge of a window at which that passes at once. A refusal charges nothing: a client that hammers still gets its
+//! steady rate.
 //!
 //! # Choosing quotas
 //!

@@ -177,6 +177,9 @@ impl<R> SecurityBuilder<R> {
     ///
     /// They are checked behind the [quotas](Self::rate_limit) and before API keys, so that guessing keys is limited as well; a limit that looks
     /// at the key belongs to [`policy`](Self::policy). Called several times, in that order.
+    ///
+    /// Requests in flight count to the end of their bodies where a [`TrackBodyLayer`](crate::enforce::TrackBodyLayer) stands outside of this layer, and
+    /// to the head of the response elsewhere.
     pub fn limit(mut self, limits: impl PolicySet) -> Self {
         self.policies.limits.push(Arc::new(limits));
         self

@@ -14,7 +14,7 @@
 //! | 6 | [allow list](SecurityBuilder::allow) | 403 |
 //! | 7 | [hosts](SecurityBuilder::hosts) | 400 or 421 |
 //! | 8 | [HTTPS](SecurityBuilder::https) | 403, or a redirect |
-//! | 9 | rate limit, then [limits with settings of their own](SecurityBuilder::limit) | 429, 503 |
+//! | 9 | rate limit, then [limits with settings of their own](SecurityBuilder::limit), those of requests in flight among them | 429, 503 |
 //! | 10 | API keys | 401; 403 without the scope |
 //! | 11 | [policies of one's own](SecurityBuilder::policy) | what they say |
 //!

@@ -94,3 +94,119 @@ fn examples_are_told_from_other_blocks() {
         1
     );
 }
+
+/// The words between backticks of a text.
+fn quoted(text: &str) -> Vec<&str> {
+    text.split('`').skip(1).step_by(2).collect()
+}
+
+/// All of the source but the guide's pages, in one text.
+fn source() -> String {
+    fn gather(folder: &Path, text: &mut String) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                gather(&path, text);
+            } else if path.extension().is_some_and(|it| it == "rs") {
+                text.push_str(&fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    let mut text = String::new();
+    gather(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+        &mut text,
+    );
+    text
+}
+
+#[test]
+fn the_table_of_features_is_that_of_the_manifest() {
+    let manifest: toml::Table = read("Cargo.toml").parse().unwrap();
+    let features = manifest["features"].as_table().unwrap();
+    let enabled = |by: &str| -> Vec<String> {
+        let list = features[by].as_array().unwrap().iter();
+        list.map(|it| it.as_str().unwrap().to_owned()).collect()
+    };
+    let default = enabled("default");
+    let root = read("src/lib.rs");
+    let (_, table) = root
+        .split_once("//! | feature | default | adds |\n")
+        .unwrap();
+    let rows = table
+        .lines()
+        .skip(1)
+        .map_while(|line| line.strip_prefix("//! | `"));
+    let rows: Vec<_> = rows
+        .map(|row| {
+            let mut cells = row.split('|');
+            let name = cells.next().unwrap().trim().trim_end_matches('`');
+            (name.to_owned(), cells.next().unwrap().trim().to_owned())
+        })
+        .collect();
+    let names: Vec<_> = rows.iter().map(|(name, _)| name.as_str()).collect();
+    let expected: Vec<_> = features.keys().filter(|it| *it != "default").collect();
+    assert_eq!(names, expected);
+    for (name, told) in rows {
+        let by = default.iter().find(|it| enabled(it).contains(&name));
+        let expected = match by {
+            _ if default.contains(&name) => "yes".to_owned(),
+            Some(by) => format!("by `{by}`"),
+            None => String::new(),
+        };
+        assert_eq!(told, expected, "{name}");
+    }
+}
+
+#[test]
+fn names_that_weaken_are_names() {
+    let page = read("src/guide/threat_model.md");
+    let (_, list) = page
+        .split_once("What weakens it is chosen by name.")
+        .unwrap();
+    let (list, _) = list.split_once("\n\n").unwrap();
+    let public = read("tests/public-api.txt");
+    let names = quoted(list);
+    assert!(names.len() > 10, "{names:?}");
+    for name in names {
+        let name = name.trim_end_matches('…');
+        let found = public
+            .lines()
+            .any(|line| line.contains(&format!("::{name}")));
+        assert!(found, "`{name}` is nowhere in the interface");
+    }
+    // The other way round, as far as names tell.
+    for line in public.lines().filter(|it| it.starts_with("pub fn ")) {
+        let name = line.split(['(', '<']).next().unwrap();
+        let name = name.rsplit("::").next().unwrap();
+        if name.starts_with("exempt") || name.contains("unix_sockets") && name != "unix_sockets" {
+            assert!(list.contains(name), "{name} is not in the list");
+        }
+    }
+}
+
+#[test]
+fn what_pages_quote_is_said() {
+    let source = source();
+    let schema = read("src/event/schema.md");
+    for page in ["events", "troubleshooting"] {
+        let text = read(&format!("src/guide/{page}.md"));
+        let rows: Vec<_> = text.lines().filter(|it| it.starts_with("| ")).collect();
+        for row in &rows {
+            for words in row.split('"').skip(1).step_by(2) {
+                assert!(source.contains(words), "{page}: nobody says \"{words}\"");
+            }
+        }
+        let words = rows.iter().flat_map(|row| quoted(row));
+        let words = words.filter(|it| {
+            it.contains('_') && it.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+        });
+        let mut actions = 0;
+        for word in words {
+            let is_action = schema.contains(&format!("| `{word}` |"));
+            actions += usize::from(is_action);
+            assert!(is_action || source.contains(word), "{page}: {word}");
+        }
+        assert!(actions > 5, "{page}");
+    }
+}

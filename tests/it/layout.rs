@@ -211,3 +211,60 @@ fn imports_are_found() {
     assert_eq!(paths, ["a/b/C", "d/e/F", "d/g", "h/i"]);
     assert!(imports().values().map(BTreeSet::len).sum::<usize>() > 100);
 }
+
+/// All files of `src` without their comments and unit tests, by name.
+fn texts() -> BTreeMap<String, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut paths = Vec::new();
+    collect(&root, &mut paths);
+    paths
+        .iter()
+        .map(|path| {
+            let name = path.strip_prefix(&root).unwrap().to_str().unwrap();
+            let name = name.replace('\\', "/");
+            (name, code(&fs::read_to_string(path).unwrap()))
+        })
+        .collect()
+}
+
+/// The files that hold one of these words.
+fn with(words: &[&str]) -> Vec<String> {
+    let holds = |text: &str| words.iter().any(|word| text.contains(word));
+    let texts = texts().into_iter();
+    texts
+        .filter(|(_, text)| holds(text))
+        .map(|(name, _)| name)
+        .collect()
+}
+
+#[test]
+fn nothing_reads_a_clock_by_itself() {
+    // The clock itself, the time at which a limiter is made, and what waits for the store.
+    let expected = [
+        "clock.rs",
+        "rate_limit/limiter.rs",
+        "shared_store/link.rs",
+        "shared_store/store.rs",
+    ];
+    let found = with(&["Instant::now(", "SystemTime::now(", ".elapsed("]);
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn four_types_are_services() {
+    let found = with(&["> Service<Request<"]);
+    let expected = [
+        "client_ip/layer.rs",
+        "enforce/layer.rs",
+        "enforce/track_body.rs",
+        "response_headers.rs",
+    ];
+    assert_eq!(found, expected);
+    // No policy and nothing under it knows tower.
+    for name in with(&["tower_service", "tower_layer"]) {
+        assert!(
+            !name.starts_with("policy/") && !name.starts_with("event/"),
+            "{name}"
+        );
+    }
+}
