@@ -166,6 +166,7 @@ impl fmt::Debug for InFlight {
             .field("limit", &self.limit)
             .field("key", &self.key)
             .field("overload", &self.overload)
+            .field("max_keys", &self.max_keys)
             .field("keys_in_flight", &self.keys_in_flight())
             .finish_non_exhaustive()
     }

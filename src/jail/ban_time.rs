@@ -128,6 +128,18 @@ mod tests {
     }
 
     #[test]
+    fn a_time_that_grows_is_a_week_at_most() {
+        let week = 7 * 24 * 60 * MINUTE;
+        check(BanTime::default().with_growth(2), 99, 0, week);
+        check(
+            BanTime::new(week + MINUTE).with_growth(2),
+            99,
+            0,
+            week + MINUTE,
+        );
+    }
+
+    #[test]
     fn a_growing_time_doubles() {
         let ban_time = BanTime::default().with_growth(2);
         for (before, factor) in [(0, 1), (1, 2), (2, 4), (3, 8), (4, 16), (5, 32)] {

@@ -224,6 +224,8 @@ impl fmt::Debug for JailBuilder {
             .field("ban_time", &self.ban_time)
             .field("exempt", &self.exempt)
             .field("status", &self.status)
+            .field("max_bans", &self.max_bans)
+            .field("max_counters", &self.max_counters)
             .field("file", &self.file)
             .finish_non_exhaustive()
     }

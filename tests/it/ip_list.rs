@@ -172,6 +172,12 @@ fn a_directory_or_a_huge_file_keeps_the_old_list() {
     fixture.check_kept("file is too large");
     fs::write(fixture.path(), "192.0.2.1\n192.0.2.2\n").unwrap();
     assert_eq!(fixture.file.poll(), Reload::Replaced);
+
+    // By default, 64 MiB.
+    let mut fixture = Fixture::new("192.0.2.1\n");
+    let sparse = fs::File::create(fixture.path()).unwrap();
+    sparse.set_len((64 << 20) + 1).unwrap();
+    fixture.check_kept("file is too large");
 }
 
 /// Case F18.

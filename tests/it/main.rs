@@ -28,6 +28,8 @@ mod clients;
 ))]
 mod config;
 mod contract;
+#[cfg(all(feature = "in-flight", feature = "jail", feature = "rate-limit"))]
+mod defaults;
 mod docs;
 #[cfg(all(
     feature = "metrics",

@@ -1004,7 +1004,14 @@ fn settings_without_sense_are_refused() {
     };
     let builder = || RateLimit::builder(Quota::per_second(5));
     check(builder().cost(6), "above the capacity");
-    check(builder().status(StatusCode::OK), "does not refuse");
+    for status in [200, 399, 600] {
+        let status = StatusCode::from_u16(status).unwrap();
+        check(builder().status(status), "does not refuse");
+    }
+    for status in [400, 599] {
+        let status = StatusCode::from_u16(status).unwrap();
+        assert!(builder().status(status).build().is_ok());
+    }
     check(builder().near_limit(0), "1 to 100");
     check(builder().near_limit(101), "1 to 100");
     check(builder().max_keys(0), "at least one");

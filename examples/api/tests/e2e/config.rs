@@ -205,6 +205,12 @@ async fn a_signal_reloads_the_file_and_a_bad_one_keeps_all_old_values() {
     assert!(line.to_string().contains("unclosed"), "{line}");
     assert_eq!(api.get("/notes").await.status(), 403);
 
+    write("[rate_limit]\nquotas = [\"1000/minute\", \"9000/hour\"]");
+    hang_up(&api).await;
+    let line = api.line_with("config_").await;
+    assert!(line.to_string().contains("room"), "{line}");
+    assert_eq!(api.get("/notes").await.status(), 403);
+
     write("[rate_limit]\nquotas = [\"2/day\"]\n[jail]\nenabled = false");
     hang_up(&api).await;
     let line = api.line_with("config_reloaded").await;

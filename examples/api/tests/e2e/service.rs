@@ -35,6 +35,50 @@ async fn notes_are_created_listed_read_and_deleted() {
     );
 }
 
+/// The very lines that it prints, by hand as a newcomer would, with the key that it made.
+#[tokio::test]
+async fn what_is_given_to_try_works() {
+    let api = Api::start(&[("API__API_KEYS__REQUIRED", "true")]).await;
+    let lines = api.lines_to_try().await;
+    let mut said = Vec::new();
+    for line in &lines {
+        assert!(line.contains("authorization: Bearer "), "{line}");
+        let shell = tokio::process::Command::new("bash")
+            .args(["-c", line])
+            .output();
+        let output = timeout(support::PATIENCE, shell).await.expect("it ends");
+        said.push(String::from_utf8(output.unwrap().stdout).unwrap());
+    }
+    let [whoami, note, flood] = said.as_slice() else {
+        panic!("{lines:?}");
+    };
+    assert!(
+        whoami.starts_with("HTTP/1.1 200") && whoami.contains("127.0.0.1"),
+        "{whoami}"
+    );
+    assert!(
+        note.starts_with("HTTP/1.1 201") && note.contains("hello"),
+        "{note}"
+    );
+    let answers: Vec<_> = flood.split_whitespace().collect();
+    assert_eq!(answers.len(), 60);
+    assert!(answers.starts_with(&["200"; 30]), "{flood}");
+    assert!(
+        answers.iter().all(|it| ["200", "429"].contains(it)),
+        "{flood}"
+    );
+    // A quota of 20 a second comes back while they are sent: as a rule some of the 60 are refused.
+    let unknown = lines[0].split(" -H ").next().unwrap();
+    let refused = tokio::process::Command::new("bash")
+        .args(["-c", unknown])
+        .output();
+    let refused = String::from_utf8(refused.await.unwrap().stdout).unwrap();
+    assert!(
+        refused.starts_with("HTTP/1.1 401") || refused.starts_with("HTTP/1.1 429"),
+        "{refused}"
+    );
+}
+
 #[tokio::test]
 async fn whoami_shows_what_was_resolved() {
     let api = Api::start(&[]).await;

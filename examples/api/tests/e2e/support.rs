@@ -25,7 +25,7 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 /// No step of a test takes longer; it only ends a test that would hang.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Builds the example once and returns where it is.
 pub(crate) fn binary() -> PathBuf {
@@ -197,6 +197,17 @@ impl Api {
         let mut stderr = self.stderr.lock().await;
         let line = line_with(&mut *stderr, "this key was made").await;
         line.rsplit_once(' ').unwrap().1.trim().to_owned()
+    }
+
+    /// Waits for the lines to try.
+    pub(crate) async fn lines_to_try(&self) -> Vec<String> {
+        let mut stderr = self.stderr.lock().await;
+        line_with(&mut *stderr, "Try:").await;
+        let mut lines = Vec::new();
+        for _ in 0..3 {
+            lines.push(line_with(&mut *stderr, "curl").await.trim().to_owned());
+        }
+        lines
     }
 
     /// Waits for the address of the listener for administration.
