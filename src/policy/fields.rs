@@ -115,7 +115,9 @@ impl ResponseFields {
                 for field in fields.iter().rev() {
                     field.put_singles(status, headers);
                 }
-                fields.into_iter().for_each(|it| it.put(status, headers));
+                for field in fields {
+                    field.put(status, headers);
+                }
             }
         }
     }
