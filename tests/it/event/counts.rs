@@ -353,3 +353,64 @@ fn the_facade_names_its_policies() {
     );
     assert_eq!(security.check_durations().unwrap().count(), 5);
 }
+
+/// What the documentation lists is what a scrape shows from the start, but for what appears with the first secret, measurement or store.
+#[cfg(feature = "jail")]
+#[test]
+fn the_table_of_metrics_is_what_there_is() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap();
+    let names = read("src/metrics/names.rs");
+    // The names of constants, and what they are.
+    let constants: std::collections::BTreeMap<&str, &str> = names
+        .split("pub const ")
+        .skip(1)
+        .filter_map(|it| {
+            let (name, rest) = it.split_once(':').unwrap();
+            let value = rest.split('"').nth(1).unwrap();
+            (!name.starts_with("LABEL_")).then_some((name, value))
+        })
+        .collect();
+    let page = read("src/metrics/mod.rs");
+    let (_, table) = page.split_once("//! |---|---|---|---|\n").unwrap();
+    let listed: Vec<&str> = table
+        .lines()
+        .map_while(|line| line.strip_prefix("//! | "))
+        .map(|row| {
+            let cell = row.split(" | ").next().unwrap();
+            let name = cell.trim_matches(['[', ']', '`']);
+            constants.get(name).copied().unwrap_or(name)
+        })
+        .collect();
+    let sorted = |mut names: Vec<&str>| {
+        names.sort_unstable();
+        names.join("\n")
+    };
+    assert_eq!(
+        sorted(listed.clone()),
+        sorted(constants.values().copied().collect())
+    );
+
+    let page = recorded(|page| {
+        let security = SecurityLayer::builder(ClientIpSource::Peer)
+            .rate_limit(Quota::per_second(1))
+            .jail(palisade::jail::Jail::builder())
+            .sink(FloodControl::new(NullSink))
+            .build();
+        drop(security);
+        page.render()
+    });
+    let later = [
+        CHECK_DURATION_SECONDS,
+        "palisade_secret_last_change_timestamp_seconds",
+        "palisade_secret_loads_total",
+        "palisade_store_failures_total",
+        "palisade_store_up",
+    ];
+    let shown = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE "))
+        .map(|line| line.split(' ').next().unwrap());
+    let expected = listed.into_iter().filter(|it| !later.contains(it));
+    assert_eq!(sorted(shown.collect()), sorted(expected.collect()));
+}
