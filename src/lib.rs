@@ -103,7 +103,7 @@
 //!
 //! | floor | what |
 //! |---|---|
-//! | 1 | [`clock`], `from_text` (values of configuration), [`metrics`] |
+//! | 1 | [`clock`], `from_text` (values of configuration), [`metrics`], `path` (paths in disguise) |
 //! | 2 | [`event`] |
 //! | 3 | [`ip_set`] |
 //! | 4 | [`client_ip`]; [`secret`], which knows none of the others but the clock |
@@ -157,6 +157,8 @@ pub mod ip_set;
 #[cfg(feature = "jail")]
 pub mod jail;
 pub mod metrics;
+#[cfg(any(feature = "jail", all(feature = "rate-limit", feature = "serde")))]
+mod path;
 pub mod policy;
 #[cfg(feature = "proxy-protocol")]
 pub mod proxy_protocol;

@@ -46,7 +46,7 @@ struct Own {
 }
 
 /// The listener and its limits.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Server {
     /// The address to listen on.
@@ -69,7 +69,7 @@ pub(crate) struct Server {
 }
 
 /// What is logged, and how.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Log {
     pub(crate) format: LogFormat,
@@ -86,7 +86,7 @@ pub(crate) enum LogFormat {
     Text,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum LogLevel {
     Error,
@@ -97,7 +97,7 @@ pub(crate) enum LogLevel {
 }
 
 /// TLS that the service terminates itself.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Tls {
     /// The certificate chain, a PEM file. With it the address of `[server]` speaks TLS.
@@ -116,7 +116,7 @@ pub(crate) struct Tls {
 
 /// The store in which instances share limits and bans. The password and the key of the hash are the secrets `REDIS_PASSWORD` and
 /// `REDIS_HASH_KEY`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Redis {
     /// The address. None: each instance counts by itself.
@@ -146,7 +146,7 @@ pub(crate) enum OnFailure {
 }
 
 /// The listener for metrics and administration.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Admin {
     /// The address to listen on. None: no such listener.
@@ -260,7 +260,29 @@ impl Config {
                 return Err(format!("{name}: must be at least 1"));
             }
         }
+        if self.tls.plain_listen.is_some() && server.max_connections < 2 {
+            // Each listener holds room for the connection that it waits for.
+            return Err("server.max_connections: must be at least 2 with tls.plain_listen".into());
+        }
+        if self.admin.listen.is_some() && self.admin.allow.is_empty() {
+            return Err(
+                "admin.allow: must name who may come to admin.listen, as [\"loopback\"]".into(),
+            );
+        }
         Ok(())
+    }
+
+    /// Returns the sections of the server that differ: what they say takes a restart.
+    pub(crate) fn differing(&self, other: &Self) -> Vec<&'static str> {
+        let sections = [
+            ("admin", self.admin != other.admin),
+            ("log", self.log != other.log),
+            ("redis", self.redis != other.redis),
+            ("server", self.server != other.server),
+            ("tls", self.tls != other.tls),
+        ];
+        let differing = sections.into_iter().filter(|(_, differs)| *differs);
+        differing.map(|(name, _)| name).collect()
     }
 }
 
@@ -457,6 +479,16 @@ mod tests {
             "[server]\nmax_connections = 0",
             &[],
             &["server.max_connections", "at least 1"],
+        );
+        check_error(
+            "[server]\nmax_connections = 1\n[tls]\nplain_listen = \"127.0.0.1:1\"",
+            &[],
+            &["server.max_connections", "at least 2"],
+        );
+        check_error(
+            "[admin]\nlisten = \"127.0.0.1:1\"\nallow = []",
+            &[],
+            &["admin.allow", "loopback"],
         );
         check_error(
             "[server]\nmax_connections_per_client = 0",

@@ -35,6 +35,10 @@ pub(crate) struct Protection {
     pub(crate) summary: Vec<String>,
     /// The key that was made because there is none, for the lines to try.
     pub(crate) made_key: Option<NewApiKey>,
+    /// Where events go, those of other listeners too.
+    pub(crate) sink: SharedSink,
+    /// The settings that the service was started with.
+    started: Config,
     reloader: Mutex<Reloader>,
 }
 
@@ -72,8 +76,8 @@ pub(crate) fn assemble(config: &Config, sink: SharedSink) -> Result<Protection, 
         surroundings = surroundings.with_store(&store, "api", on_failure);
     }
     let mut made_key = None;
-    if security.api_keys.required {
-        let (keys, made) = keys(config, &security, sink)?;
+    if security.api_keys.required == Some(true) {
+        let (keys, made) = keys(config, &security, sink.clone())?;
         surroundings = surroundings.with_api_keys(keys);
         made_key = made;
     }
@@ -86,6 +90,8 @@ pub(crate) fn assemble(config: &Config, sink: SharedSink) -> Result<Protection, 
         tls,
         summary: summary(config, &security),
         made_key,
+        sink,
+        started: config.clone(),
         reloader: Mutex::new(assembled.reloader),
     })
 }
@@ -200,7 +206,7 @@ fn summary(config: &Config, security: &SecurityConfig) -> Vec<String> {
             config.redis.on_failure
         ));
     }
-    lines.push(if security.api_keys.required {
+    lines.push(if security.api_keys.required == Some(true) {
         "API keys: needed".into()
     } else {
         "API keys: none needed".into()
@@ -336,8 +342,18 @@ pub(crate) fn reload(protection: &Protection, file: Option<&Path>) {
         Ok(config) => {
             let security = completed(&config.security, protection.tls.is_some());
             match reloader.reload(security) {
-                Ok(changes) => tracing::info!("the settings were read again: {changes}"),
+                Ok(changes) => {
+                    tracing::info!("the settings were read again: {changes}");
+                    let differing = protection.started.differing(&config);
+                    if !differing.is_empty() {
+                        let sections = differing.join(", ");
+                        tracing::warn!(
+                            "the settings of the server itself have changed, which takes a restart: {sections}"
+                        );
+                    }
+                }
                 Err(errors) => {
+                    reloader.reload_files();
                     for error in errors.iter() {
                         tracing::error!(%error, "the settings cannot be used, the old ones stay");
                     }
@@ -346,6 +362,7 @@ pub(crate) fn reload(protection: &Protection, file: Option<&Path>) {
         }
         Err(error) => {
             reloader.keep(&error);
+            reloader.reload_files();
             tracing::error!(%error, "the settings cannot be read, the old ones stay");
         }
     }

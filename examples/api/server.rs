@@ -173,7 +173,9 @@ fn admin_app(
 ) -> Result<Router, String> {
     let allow = IpList::new("administration", config.admin.allow.clone());
     let allow = IpAllowlist::new(allow).map_err(|error| format!("admin.allow: {error}"))?;
-    let mut security = SecurityLayer::builder(ClientIpSource::Peer).allow(allow);
+    let mut security = SecurityLayer::builder(ClientIpSource::Peer)
+        .allow(allow)
+        .sink(protection.sink.clone());
     if let Some(keys) = &protection.keys {
         let keys = ApiKeyPolicy::new(keys.clone())
             .with_name("administration")

@@ -18,8 +18,8 @@ use crate::{
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ApiKeysConfig {
-    /// Whether requests need a key; they do not if nothing is said.
-    pub required: bool,
+    /// Whether requests need a key. They do not if nothing is said; where another key of this section is, this one has to be.
+    pub required: Option<bool>,
     /// The name of the secret that holds the keys; `API_KEYS` if nothing is said.
     pub secret: SecretName,
     /// How the secret holds them; as JSON if nothing is said.
@@ -41,7 +41,7 @@ pub struct ApiKeysConfig {
 impl Default for ApiKeysConfig {
     fn default() -> Self {
         Self {
-            required: false,
+            required: None,
             secret: SecretName("API_KEYS".to_owned()),
             format: FormatKind::default(),
             header: None,
@@ -96,10 +96,15 @@ impl ApiKeysConfig {
             let message = "must name the field that keys come in, where api_keys.bearer = false";
             faults.add("api_keys.header", message);
         }
-        if !self.required {
-            if self.scope.is_some() {
-                faults.add("api_keys.scope", "needs api_keys.required = true");
-            }
+        if self.required.is_none() && *self != Self::default() {
+            let message =
+                "is needed by the other keys: true, or false to let in whoever has no key";
+            faults.add("api_keys.required", message);
+        }
+        if self.required == Some(false) && self.scope.is_some() {
+            faults.add("api_keys.scope", "needs api_keys.required = true");
+        }
+        if self.required != Some(true) {
             return (builder, None);
         }
         let keys = given.cloned().or_else(|| {

@@ -192,7 +192,7 @@ impl ClientIpConfig {
         }
         let Some(proxies) = proxies else {
             // A fault of the proxies' own has been told already.
-            if faults.is_empty() {
+            if !faults.have("client_ip.") {
                 faults.add(
                     "client_ip.trusted_proxies",
                     "must name the proxies whose headers are believed, as [\"10.0.0.2\"]; \
@@ -252,7 +252,7 @@ impl SchemeKind {
             return SchemeSource::Listener;
         }
         let Some(proxies) = proxies else {
-            if faults.is_empty() {
+            if !faults.have("client_ip.") {
                 faults.add(
                     "https.scheme",
                     "needs client_ip.trusted_proxies, whose word it takes; without a proxy choose \"listener\"",

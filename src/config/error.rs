@@ -97,4 +97,9 @@ impl Faults {
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// Returns whether something is wrong with keys that begin so.
+    pub(crate) fn have(&self, start: &str) -> bool {
+        self.0.iter().any(|it| it.path.starts_with(start))
+    }
 }

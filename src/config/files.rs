@@ -6,12 +6,7 @@ use crate::{
     config::{error::Faults, value::Size},
     event::sink::{NullSink, SharedSink},
     from_text::in_full,
-    ip_set::{
-        builder::HostBits,
-        file::{IpListFile, Reload},
-        list::IpList,
-        set::IpSet,
-    },
+    ip_set::{builder::HostBits, file::IpListFile, list::IpList, set::IpSet},
 };
 
 /// The files that lists are read from, to be looked at again.
@@ -53,32 +48,14 @@ impl ListFiles {
         if self.pretends {
             return Some(IpList::new(name, IpSet::loopback()));
         }
-        let mut fault = |error: &dyn std::error::Error| {
-            faults.add(key, format_args!("{}: {}", path.display(), in_full(error)));
-        };
-        let mut file = match IpListFile::open(name, path) {
+        let max_bytes = max_bytes.map(|Size(bytes)| bytes);
+        let file = match IpListFile::open_with(name, path, host_bits, max_bytes) {
             Ok(file) => file,
             Err(error) => {
-                fault(&error);
+                faults.add(key, format_args!("{}: {}", path.display(), in_full(&error)));
                 return None;
             }
         };
-        if let Some(host_bits) = host_bits {
-            file = file.with_host_bits(host_bits);
-        }
-        if let Some(Size(max_bytes)) = max_bytes {
-            file = file.with_max_bytes(max_bytes);
-        }
-        if host_bits.is_some() || max_bytes.is_some() {
-            // It was opened without these settings. What is wrong is told here, and by no event.
-            file = file.with_sink(SharedSink::new(NullSink));
-            if file.reload() == Reload::Failed
-                && let Some(error) = file.failure()
-            {
-                fault(error);
-                return None;
-            }
-        }
         let file = file.with_sink(self.sink.clone());
         let list = file.list();
         self.files.push(file);

@@ -146,7 +146,7 @@ impl HttpsConfig {
             (false, _) => Some(hosts),
             (true, Some(proxies)) => Some(hosts.with_forwarded_host(proxies.clone())),
             (true, None) => {
-                if faults.is_empty() {
+                if !faults.have("client_ip.") {
                     let message = "needs client_ip.trusted_proxies, whose word it takes";
                     faults.add("https.forwarded_host", message);
                 }

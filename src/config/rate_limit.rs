@@ -77,7 +77,7 @@ pub struct LimitConfig {
     /// Paths that are not limited.
     #[serde(default)]
     pub exempt_paths: Vec<PathPattern>,
-    /// Paths that are limited; empty: all.
+    /// Paths that are limited, in whatever disguise; empty: all.
     #[serde(default)]
     pub only_paths: Vec<PathPattern>,
     /// Which requests stay counted.
@@ -133,7 +133,7 @@ pub struct LimitConfig {
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct CostConfig {
-    /// The path, or everything below one with `/*` at its end.
+    /// The path, or everything below one with `/*` at its end. A disguise, as percent-encoding, makes no request cheaper.
     pub path: PathPattern,
     /// The methods; empty: all.
     #[serde(default)]
@@ -446,7 +446,10 @@ impl LimitConfig {
         }
         if !self.only_paths.is_empty() {
             let paths = self.only_paths.clone();
-            builder = builder.exempt(move |head| !takes(&paths, head));
+            builder = builder.exempt(move |head| {
+                // What is not on the list is let off: whatever may be on it is not.
+                !paths.iter().any(|it| it.may_match(head.uri().path()))
+            });
         }
         builder = self.add_answers(builder);
         if let Some(percent) = self.near_limit {
@@ -555,16 +558,22 @@ impl LimitConfig {
         }
         let (costs, otherwise) = (self.costs.clone(), self.cost.unwrap_or(1));
         builder.cost_by(move |head| {
-            let found = costs.iter().find(|it| it.takes(head));
+            let found = costs.iter().find(|it| it.takes(head, otherwise));
             found.map_or(otherwise, |it| it.cost)
         })
     }
 }
 
 impl CostConfig {
-    fn takes(&self, head: &RequestHead<'_>) -> bool {
-        self.path.matches(head.uri().path())
-            && (self.methods.is_empty() || self.methods.iter().any(|it| it.0 == head.method()))
+    /// Returns whether the entry tells what a request costs that would cost so much otherwise. A disguise makes nothing cheaper.
+    fn takes(&self, head: &RequestHead<'_>, otherwise: u32) -> bool {
+        let path = head.uri().path();
+        let is_path = if otherwise < self.cost {
+            self.path.may_match(path)
+        } else {
+            self.path.matches(path)
+        };
+        is_path && (self.methods.is_empty() || self.methods.iter().any(|it| it.0 == head.method()))
     }
 }
 

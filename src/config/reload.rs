@@ -2,10 +2,10 @@
 
 use std::{fmt, io};
 
-#[cfg(feature = "secrets")]
-use crate::api_key::keys::ApiKeys;
 #[cfg(feature = "rate-limit")]
 use crate::config::{error::Faults, rate_limit::LiveLimit};
+#[cfg(feature = "secrets")]
+use crate::{api_key::keys::ApiKeys, secret::loader::SecretLoader};
 use crate::{
     config::{
         error::ConfigErrors, files::ListFiles, ip_filter::InlineLists, security::SecurityConfig,
@@ -48,6 +48,8 @@ impl SecurityConfig {
             limits: made.limits,
             #[cfg(feature = "secrets")]
             keys: made.keys,
+            #[cfg(feature = "secrets")]
+            secrets: surroundings.secrets.clone(),
         };
         Ok(Assembled {
             builder: made.builder,
@@ -81,6 +83,8 @@ pub struct Reloader {
     limits: Vec<LiveLimit>,
     #[cfg(feature = "secrets")]
     keys: Option<ApiKeys>,
+    #[cfg(feature = "secrets")]
+    secrets: SecretLoader,
 }
 
 /// What a reload has done.
@@ -218,7 +222,7 @@ impl Reloader {
         let surroundings = match &self.keys {
             // The secret is read once, by the keys themselves.
             Some(keys) => surroundings.with_api_keys(keys.clone()),
-            None => surroundings,
+            None => surroundings.with_secrets(self.secrets.clone()),
         };
         let files = Some(ListFiles::pretending());
         config.make(&surroundings, files).map(drop)

@@ -79,6 +79,35 @@ impl PathPattern {
             }
         }
     }
+
+    /// Returns whether a path that could mean several is one that the pattern takes, or may be: for what is stricter with these paths, and not for what
+    /// lets them off. Disguises are undone, letter case and a slash at the end mean nothing, and nobody knows what more than 2048 bytes mean.
+    #[cfg(all(feature = "rate-limit", feature = "serde"))]
+    pub(crate) fn may_match(&self, path: &str) -> bool {
+        use crate::path;
+
+        fn file(path: &[u8]) -> &[u8] {
+            path.strip_suffix(b"/").unwrap_or(path)
+        }
+
+        if self.matches(path) || path.len() > path::MAX {
+            return true;
+        }
+        let undone;
+        let path = if path::is_odd(path) {
+            undone = path::plain(path);
+            &undone
+        } else {
+            path.as_bytes()
+        };
+        let own = self.path.as_bytes();
+        match self.kind {
+            Kind::Exact => file(path).eq_ignore_ascii_case(file(own)),
+            Kind::Below => path
+                .split_at_checked(own.len())
+                .is_some_and(|(start, rest)| start.eq_ignore_ascii_case(own) && !rest.is_empty()),
+        }
+    }
 }
 
 /// Parses a path, or a path and `/*` for everything below it.
@@ -239,6 +268,60 @@ mod tests {
                 "/.well-known/acme-challengex/y",
             ],
         );
+    }
+
+    #[cfg(all(feature = "rate-limit", feature = "serde"))]
+    #[test]
+    fn what_may_mean_a_path_is_taken_where_that_is_stricter() {
+        let check = |pattern: &str, taken: &[&str], left: &[&str]| {
+            let parsed: PathPattern = pattern.parse().unwrap();
+            for path in taken {
+                assert!(parsed.may_match(path), "{pattern} must take {path}");
+            }
+            for path in left {
+                assert!(!parsed.may_match(path), "{pattern} must leave {path}");
+            }
+        };
+        check(
+            "/login/*",
+            &[
+                "/login/alice",
+                "/login/%61lice",
+                "/login/%2561lice",
+                "/l%6Fgin/alice",
+                "/login/a;x",
+                "/login//alice",
+                "//login/alice",
+                "/./login/alice",
+                "/x/../login/alice",
+                "/x/..%2flogin/alice",
+                "/x\\..\\login\\alice",
+                "/Login/alice",
+                "/login/ü",
+                "/login/a b",
+                "/login/a*",
+                "/login/a/",
+            ],
+            &[
+                "/",
+                "/login",
+                "/logins/alice",
+                "/x/login/alice",
+                "/login/../x",
+                "/%6cogout/a",
+                "",
+            ],
+        );
+        check(
+            "/Login",
+            &[
+                "/Login", "/login", "/login/", "/log%69n", "//login", "/login;x",
+            ],
+            &["/login/x", "/logins", "/x", "/"],
+        );
+        check("/", &["/", "//", "/x/.."], &["/x"]);
+        let long = format!("/{}", "x".repeat(2048));
+        check("/login", &[&long], &[&long[1..]]);
     }
 
     #[test]

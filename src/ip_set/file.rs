@@ -87,10 +87,20 @@ impl IpListFile {
         name: impl Into<Arc<str>>,
         path: impl Into<PathBuf>,
     ) -> Result<Self, IpListFileError> {
+        Self::open_with(name, path, None, None)
+    }
+
+    /// Reads a file with settings that are not the defaults.
+    pub(crate) fn open_with(
+        name: impl Into<Arc<str>>,
+        path: impl Into<PathBuf>,
+        host_bits: Option<HostBits>,
+        max_bytes: Option<u64>,
+    ) -> Result<Self, IpListFileError> {
         let path = path.into();
         let options = Options {
-            host_bits: HostBits::default(),
-            max_bytes: MAX_BYTES,
+            host_bits: host_bits.unwrap_or_default(),
+            max_bytes: max_bytes.unwrap_or(MAX_BYTES),
         };
         let clock = Arc::new(MonotonicClock);
         let seen = stamp(&path, clock.system_now());
@@ -113,7 +123,7 @@ impl IpListFile {
         self
     }
 
-    /// Sets how large the file may become, in bytes. The default is 64 MiB.
+    /// Sets how large the file may become, in bytes. The default is 64 MiB, which is what the file may have when it is opened.
     #[must_use]
     pub fn with_max_bytes(mut self, max_bytes: u64) -> Self {
         self.options.max_bytes = max_bytes;

@@ -11,6 +11,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("clock", 1),
     ("from_text", 1),
     ("metrics", 1),
+    ("path", 1),
     ("event", 2),
     ("ip_set", 3),
     ("client_ip", 4),

@@ -128,7 +128,9 @@ async fn limits_count_as_they_are_told() {
         assert_eq!(code, 401);
         assert!(headers.contains_key("ratelimit") && headers.contains_key("x-ratelimit-reset"));
     }
-    assert_eq!(status(&layer, "/login", PEER, &[]).await, 429);
+    for path in ["/login", "/log%69n", "//login", "/login/", "/Login"] {
+        assert_eq!(status(&layer, path, PEER, &[]).await, 429, "{path}");
+    }
     assert_eq!(status(&layer, "/login", "203.0.113.8:1", &[]).await, 401);
 
     assert_eq!(status(&layer, "/search/deep", PEER, &[]).await, 200);
@@ -138,6 +140,14 @@ async fn limits_count_as_they_are_told() {
     assert_eq!(headers["retry-after"], "120");
     for _ in 0..12 {
         assert_eq!(status(&layer, "/search/a", "192.0.2.1:1", &[]).await, 200);
+    }
+    // A disguise makes nothing cheaper, and escapes no limit.
+    for (path, expected) in [
+        ("/search/%64eep", 200),
+        ("/search/%61", 200),
+        ("/search/%61", 503),
+    ] {
+        assert_eq!(status(&layer, path, "203.0.113.9:1", &[]).await, expected);
     }
 }
 

@@ -287,7 +287,7 @@ fn contradictions_of_limits_and_bans_are_told() {
         &[("api_keys.secret", "API_KEYS")],
     );
     check_build(
-        &with("[api_keys]\nbearer = false"),
+        &with("[api_keys]\nrequired = false\nbearer = false"),
         &[("api_keys.header", "bearer")],
     );
 }
@@ -373,6 +373,14 @@ fn what_reads_like_protection_and_is_none_is_refused() {
             "{key}"
         );
     }
+    // One fault does not hide another.
+    check_build(
+        "[client_ip]\nsource = \"x_forwarded_for\"\n[events]\nburst = 0\n[https]\nscheme = \"x_forwarded_proto\"\nmode = \"reject\"",
+        &[
+            ("events.burst", "at least 1"),
+            ("client_ip.trusted_proxies", "10.0.0.2"),
+        ],
+    );
     for jail in ["traps = [\"common\"]", "rules = [{status = 401}]"] {
         check_build(
             &with(&format!("[jail]\n{jail}")),
@@ -381,8 +389,20 @@ fn what_reads_like_protection_and_is_none_is_refused() {
         let off = parse(&with(&format!("[jail]\nenabled = false\n{jail}"))).unwrap();
         assert!(off.assemble(&Surroundings::new()).is_ok(), "{jail}");
     }
+    for keys in [
+        "scope = \"notes\"",
+        "secret = \"KEYS\"",
+        "header = \"x-api-key\"",
+        "format = \"toml\"",
+        "reload = \"1m\"",
+    ] {
+        let toml = format!("[api_keys]\n{keys}");
+        check_build(&with(&toml), &[("api_keys.required", "true")]);
+    }
     check_build(
-        &with("[api_keys]\nscope = \"notes\""),
+        &with("[api_keys]\nrequired = false\nscope = \"notes\""),
         &[("api_keys.scope", "required")],
     );
+    let off = with("[api_keys]\nrequired = false\nheader = \"x-api-key\"");
+    assert!(parse(&off).unwrap().assemble(&Surroundings::new()).is_ok());
 }

@@ -149,6 +149,45 @@ fn what_needs_a_restart_is_told() {
     }
 }
 
+/// The secret is where the application's own loader finds it, and nobody else.
+#[test]
+fn keys_that_are_asked_for_later_take_a_restart() {
+    let secrets = palisade::secret::SecretLoader::new()
+        .without_directories()
+        .with_environment(|name| {
+            (name == "API_KEYS").then(|| r#"{"alice": "key-of-alice-hunter2"}"#.into())
+        });
+    let surroundings = Surroundings::new()
+        .with_sink(palisade::event::NullSink)
+        .with_secrets(secrets);
+    let config = parse(&with("")).unwrap();
+    let mut reloader = config.assemble(&surroundings).unwrap().reloader;
+    let new = parse(&with("[api_keys]\nrequired = true")).unwrap();
+    assert_eq!(reloader.reload(new).unwrap().restart, ["api_keys"]);
+    let missing = "[api_keys]\nrequired = true\nsecret = \"OTHERS\"";
+    assert!(reloader.reload(parse(&with(missing)).unwrap()).is_err());
+}
+
+#[test]
+fn a_file_of_a_list_may_be_as_large_as_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("deny.txt");
+    let mut text = vec![b'#'; (64 << 20) + 1];
+    text.extend(b"\n198.51.100.0/24\n");
+    fs::write(&path, text).unwrap();
+    let toml = |max_bytes: &str| {
+        with(&format!(
+            "[ip_filter]\nlists = [{{name = \"large\", kind = \"deny\", file = {:?}{max_bytes}}}]",
+            path.to_str().unwrap()
+        ))
+    };
+    let (layer, ..) = start(&toml(", max_bytes = \"65 MiB\""));
+    assert_eq!(refused_by(&layer, "198.51.100.1").as_deref(), Some("large"));
+    let surroundings = Surroundings::new().with_sink(palisade::event::NullSink);
+    let errors = parse(&toml("")).unwrap().assemble(&surroundings);
+    assert!(errors.unwrap_err().to_string().contains("too large"));
+}
+
 #[test]
 fn files_of_lists_keep_their_last_good_value() {
     let folder = tempfile::tempdir().unwrap();

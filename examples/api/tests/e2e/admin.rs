@@ -193,6 +193,19 @@ async fn an_open_event_stream_does_not_keep_the_service_from_ending() {
     assert!(!stdout.contains("cut off"), "{stdout}");
 }
 
+/// `[events]` holds for the listener for administration as well.
+#[tokio::test]
+async fn addresses_that_are_left_out_of_events_are_left_out_everywhere() {
+    let mut settings = BEHIND_PROXY.to_vec();
+    settings.push(("API__ADMIN__ALLOW", r#"["192.0.2.1"]"#));
+    settings.push(("API__EVENTS__PRIVACY", "omitted"));
+    let api = Api::start(&settings).await;
+    let admin = api.admin_addr().await;
+    assert_eq!(ask(&api, admin, "/metrics").await.0, 403);
+    let line = api.line_with("ip_not_allowed").await.to_string();
+    assert!(!line.contains("127.0.0.1"), "{line}");
+}
+
 #[tokio::test]
 async fn prometheus_scrapes_the_metrics_and_promtool_has_nothing_to_say() {
     let (Some(prometheus), Some(promtool)) = (

@@ -211,6 +211,17 @@ async fn a_signal_reloads_the_file_and_a_bad_one_keeps_all_old_values() {
     assert!(line.to_string().contains("room"), "{line}");
     assert_eq!(api.get("/notes").await.status(), 403);
 
+    // What the program itself is told takes a restart, too, and is not said to be the same.
+    write(
+        "[rate_limit]\nquotas = [\"1000/minute\"]\n[admin]\nallow = [\"192.0.2.1\"]\n[server]\nmax_connections = 7",
+    );
+    hang_up(&api).await;
+    let line = api.line_with("takes a restart: ").await;
+    assert!(
+        line.to_string().contains("restart: admin, server"),
+        "{line}"
+    );
+
     write("[rate_limit]\nquotas = [\"2/day\"]\n[jail]\nenabled = false");
     hang_up(&api).await;
     let line = api.line_with("config_reloaded").await;

@@ -231,6 +231,16 @@ async fn tls_is_terminated_and_plain_text_redirected() {
     ])
     .await;
 
+    // The probe of the container goes by the same settings.
+    let addr = api.addr.to_string();
+    let settings = [
+        ("API__SERVER__LISTEN", addr.as_str()),
+        ("API__TLS__CERTIFICATE", certificate.to_str().unwrap()),
+        ("API__TLS__KEY", key.to_str().unwrap()),
+    ];
+    let well = support::run(&["healthcheck"], &settings).await;
+    assert_eq!(well.status.code(), Some(0), "{well:?}");
+
     let response = api.get_tls("/whoami?x=1", certified.cert.der()).await;
     assert_eq!(response.status(), 200);
     assert!(response.headers().contains_key("strict-transport-security"));
