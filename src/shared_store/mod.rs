@@ -74,7 +74,8 @@
 //! | another master behind the sentinels | the limit's choice, until they tell of it | `limiter_store_failed` | `cluster::the_master_that_a_sentinel_names_is_used` |
 //! | a sentinel is wrong about the master | the limit's choice, until another one is asked | `limiter_store_failed` | `cluster::a_sentinel_that_is_wrong_about_the_master_is_asked_last` |
 //! | a node of a cluster killed | its clients: the limit's choice, at once; the others are decided | `limiter_store_failed` | `cluster::the_other_nodes_decide_while_one_is_away` |
-//! | a node of a cluster frozen | its clients: the limit's choice, after the deadline; the others too until that is noticed, then they are decided | `limiter_store_failed` | `cluster::the_other_nodes_decide_while_one_is_frozen` |
+//! | a node of a cluster frozen | its clients: the limit's choice, after the deadline; the others too until that is noticed, then they are decided, and do not wait when it is tried again | `limiter_store_failed` | `cluster::the_other_nodes_decide_while_one_is_frozen`, `deadline::clients_of_other_nodes_do_not_wait_for_a_frozen_one` |
+//! | the nodes of a cluster that were named killed | their clients: the limit's choice, at once; the others are decided by those whom the cluster has told of | `limiter_store_failed` | `cluster::a_cluster_is_known_when_those_who_were_named_are_away` |
 //! | all nodes of a cluster killed | the limit's choice, at once; each node decides again when it is back | `limiter_store_failed` | `cluster::nodes_that_come_back_decide_before_all_are_there` |
 //! | its certificate is not trusted | the limit's choice, at once | `limiter_store_failed` | `tls::a_certificate_that_nobody_vouches_for_is_as_no_store` |
 //! | that of a sentinel, or of the master behind it, is not trusted | the limit's choice, at once | `limiter_store_failed` | `tls::a_master_that_nobody_vouches_for_is_as_no_store` |
