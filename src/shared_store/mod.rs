@@ -42,7 +42,8 @@
 //!
 //! # What is where
 //!
-//! A key `palisade:{hash}:limit:position` holds the time at which a quota of a client is full again, and expires at that time. The hash is of 128 bits
+//! A key `palisade:{hash}:limit:position` holds the time at which a quota of a client is full again, and expires at that time; where something was
+//! refunded, reset or settled for less, it holds how much, too, until all that had been spent would have come back by itself. The hash is of 128 bits
 //! (SipHash-2-4), keyed with the secret that all instances have: the store learns no address and no API key, and no client can choose its key. The braces keep
 //! all quotas of a client on one node of a cluster. Refusals are remembered by each instance for a second at most, so that a flood that is refused
 //! does not reach the store; nothing is ever admitted but by the store.
@@ -97,7 +98,7 @@
 //!
 //! - **Version.** Redis 6.2 or later, or Valkey. The tests have passed with Redis 6.2.16 and 7.0.15 and with Valkey 8.0.1.
 //! - **Memory.** A client that has spent something of a quota takes 165 bytes for each, measured with Redis 7.0, until the quota is full again: a hundred thousand clients with
-//!   two quotas some 33 MB. What is full takes nothing.
+//!   two quotas some 33 MB. What is full takes nothing. What was refunded, reset, or settled while others had been charged after it, takes 228 bytes.
 //! - **Eviction.** `noeviction`: when memory is short, requests are decided as each limit says, and an event tells. Or `volatile-ttl`, which gives up first what is full
 //!   soonest: clients get their quotas back early, and nobody is told. Bans have no expiry of their own, so that `volatile-ttl` never gives them up; `allkeys-…`
 //!   policies would.

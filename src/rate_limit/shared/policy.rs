@@ -102,7 +102,7 @@ impl RateLimit {
         let check = Check::later(async move {
             let limit = &*this.0;
             let reserves = limit.settings.reserves();
-            let finish = |found: &Found<'_>, now, by: By| Counted {
+            let finish = |found: &Found<'_>, now, by: By<'_>| Counted {
                 key: partition(key),
                 verdict: Verdict::new(found, now),
                 near: limit.crosses(found, now),
