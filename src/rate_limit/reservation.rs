@@ -75,7 +75,7 @@ impl SharedRateLimiter {
         if let Some(refused) = self.refused(key, cost, asked, None) {
             return Ok(Err(refused));
         }
-        let finish = |found: &Found<'_>, now, by| {
+        let finish = |found: &Found<'_>, now, by: By<'_>| {
             if found.charged {
                 Ok(Reservation::by(self, &by, key, None, found))
             } else {
@@ -150,7 +150,7 @@ impl Reservation {
     #[cfg(feature = "redis")]
     pub(crate) fn by(
         limiter: &SharedRateLimiter,
-        by: &By,
+        by: &By<'_>,
         key: WideKey,
         tier: Option<&QuotaSet>,
         found: &Found<'_>,
@@ -167,7 +167,7 @@ impl Reservation {
                     key,
                     quotas: found.quotas.clone(),
                     own_quotas: tier.is_none(),
-                    charge: *charge,
+                    charge: **charge,
                 }),
             },
         }

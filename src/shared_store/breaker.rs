@@ -14,7 +14,7 @@ use crate::{
 /// So many decisions in a row without an answer open the breaker.
 const PATIENCE: u32 = 5;
 
-/// So many failures of nodes in a row, without an answer of any, open it too.
+/// So many refusals of nodes in a row, without an answer of any, open it too.
 const PATIENCE_WITH_NODES: u32 = 64;
 
 /// Whether the store is asked at all. Open, it is not: nobody waits for a store that is known to be away, and one probe at a time finds out when
@@ -81,7 +81,8 @@ impl Breaker {
             if first && !self.is_open() {
                 self.tell(Action::LimiterStoreFailed, cause.as_str());
             }
-            if count(&self.of_nodes) < PATIENCE_WITH_NODES {
+            // Those whose node is known to be away are answered at once, before anybody whom another node answers. That all are away, the link says.
+            if cause == Cause::NodeAway || count(&self.of_nodes) < PATIENCE_WITH_NODES {
                 return first;
             }
         } else if count(&self.in_a_row) < PATIENCE && !cause.is_certain() {

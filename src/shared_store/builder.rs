@@ -55,7 +55,8 @@ impl RedisStore {
 }
 
 impl RedisStoreBuilder {
-    /// Says that the address is a node of a cluster, as are these: any one that can be reached tells of the others.
+    /// Says that the address is a node of a cluster, as are these: any one that can be reached tells of the others, and these are asked, too, when none of
+    /// those named can be reached any more.
     ///
     /// With `rediss://`, all nodes are asked through TLS, each under the name or address that the cluster tells.
     pub fn cluster<A: Into<String>>(mut self, others: impl IntoIterator<Item = A>) -> Self {

@@ -28,8 +28,10 @@ pub(crate) enum Cause {
     Loading,
     /// The server has no memory left for writes.
     Memory,
-    /// A node of the cluster cannot be reached, or takes no writes; others may.
+    /// A node of the cluster takes no writes, or does not serve; others may.
     Node,
+    /// A node of the cluster cannot be reached; one other at least may.
+    NodeAway,
     /// The same, for what is wrong with its certificate.
     NodeCertificate,
     /// No tokio runtime is running here.
@@ -61,6 +63,7 @@ impl Cause {
             | Self::Busy
             | Self::Moving
             | Self::Node
+            | Self::NodeAway
             | Self::NodeCertificate
             | Self::NoRuntime
             // Limits need other ones than bans.
@@ -72,7 +75,7 @@ impl Cause {
 
     /// Returns whether it concerns the clients of one node of a cluster alone.
     pub(crate) fn is_of_node(self) -> bool {
-        matches!(self, Self::Node | Self::NodeCertificate)
+        matches!(self, Self::Node | Self::NodeAway | Self::NodeCertificate)
     }
 
     pub(crate) const fn as_str(self) -> &'static str {
@@ -86,7 +89,7 @@ impl Cause {
             Self::Connection => "shared store cannot be reached",
             Self::Loading => "shared store is loading its data",
             Self::Memory => "shared store has no memory left",
-            Self::Node => "a node of the shared store's cluster does not serve",
+            Self::Node | Self::NodeAway => "a node of the shared store's cluster does not serve",
             Self::NodeCertificate => {
                 "the certificate of a node of the shared store's cluster is not trusted"
             }
@@ -110,7 +113,7 @@ impl Cause {
             Self::Loading => "loading",
             Self::Memory => "memory",
             Self::Moving => "moving",
-            Self::Node => "node",
+            Self::Node | Self::NodeAway => "node",
             Self::NodeCertificate => "node_certificate",
             Self::NoRuntime => "no_runtime",
             Self::Permission => "permission",
@@ -120,7 +123,7 @@ impl Cause {
         }
     }
 
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Authentication,
         Self::Away,
         Self::Busy,
@@ -131,6 +134,7 @@ impl Cause {
         Self::Memory,
         Self::Moving,
         Self::Node,
+        Self::NodeAway,
         Self::NodeCertificate,
         Self::NoRuntime,
         Self::Permission,
@@ -177,12 +181,8 @@ impl Cause {
     /// Returns the cause of a failure of one node where others have other keys.
     pub(crate) fn of_part(self) -> Self {
         match self {
-            Self::Cluster
-            | Self::Connection
-            | Self::Loading
-            | Self::Memory
-            | Self::ReadOnly
-            | Self::Timeout => Self::Node,
+            Self::Cluster | Self::Loading | Self::Memory | Self::ReadOnly => Self::Node,
+            Self::Connection | Self::Timeout => Self::NodeAway,
             Self::Certificate => Self::NodeCertificate,
             cause => cause,
         }

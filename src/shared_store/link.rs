@@ -3,11 +3,13 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex as Lock, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
+
+use arc_swap::ArcSwap;
 
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, Pipeline, ProtocolVersion,
@@ -15,7 +17,11 @@ use redis::{
     aio::{MultiplexedConnection, SendError},
     cmd,
 };
-use tokio::{sync::Mutex, time::Instant};
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{self, Instant},
+};
 
 use crate::shared_store::{
     failure::Cause,
@@ -39,10 +45,10 @@ pub(crate) type Place = (String, u16);
 
 /// The nodes of a cluster and the sentinels that have not answered, or wrongly, so that nobody else waits for them.
 #[derive(Debug, Default)]
-pub(crate) struct Absent(Lock<HashMap<Place, Instant>>);
+pub(crate) struct Absent(Mutex<HashMap<Place, Instant>>);
 
 impl Absent {
-    fn places(&self) -> std::sync::MutexGuard<'_, HashMap<Place, Instant>> {
+    fn places(&self) -> MutexGuard<'_, HashMap<Place, Instant>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -59,6 +65,12 @@ impl Absent {
 
     fn since(&self, place: &Place) -> Option<Instant> {
         self.places().get(place).copied()
+    }
+
+    /// Puts who has not answered before behind the others, and of several the one whose turn is longest ago first: somebody waits.
+    fn last(&self, mut addresses: Vec<ConnectionInfo>) -> Vec<ConnectionInfo> {
+        addresses.sort_by_key(|address| self.since(&place(address)));
+        addresses
     }
 
     /// Returns whether it is time to try a node; whoever is told so is the only one for a while.
@@ -87,52 +99,73 @@ pub(crate) struct Node {
     connection: MultiplexedConnection,
     dead: Arc<AtomicBool>,
     /// Where it is, if there are others that have other keys.
-    part: Option<(Arc<Absent>, Place)>,
+    part: Option<Part>,
     /// The sentinel that takes it for the master, if there is one.
     told_by: Option<(Arc<Absent>, Place)>,
 }
 
+/// What a node has to know of its cluster.
+#[derive(Clone)]
+struct Part {
+    place: Place,
+    absent: Arc<Absent>,
+    stale: Arc<AtomicBool>,
+}
+
 /// Connections to the nodes of a cluster, made when they are needed.
+///
+/// Nobody waits for a node that is known to be away: what connects, and what asks where the slots are, runs beside the calls.
 pub(crate) struct Cluster {
+    known: ArcSwap<Known>,
+    seats: Mutex<HashMap<Place, Seat>>,
+    settings: Arc<Settings>,
+    response: Duration,
+    absent: Arc<Absent>,
+    stale: Arc<AtomicBool>,
+    /// When it was last asked where the slots are.
+    read: Mutex<Instant>,
+    /// What runs beside the calls, and ends with the cluster: one task for each node at most, and one for the slots.
+    tasks: Mutex<JoinSet<()>>,
+}
+
+/// What a cluster has told.
+struct Known {
     slots: Slots,
     /// How nodes are connected to, but for host and port.
     template: ConnectionInfo,
-    nodes: Mutex<HashMap<Place, Node>>,
-    absent: Arc<Absent>,
-    stale: Arc<AtomicBool>,
-    opened: Instant,
-    response: Duration,
+}
+
+/// What there is of the connection to a node.
+enum Seat {
+    Connected(Node),
+    /// What will come of it.
+    Connecting(watch::Receiver<Option<Result<Node, Cause>>>),
 }
 
 impl Link {
     /// Connects with the first address that answers.
     pub(crate) async fn open(
-        settings: &Settings,
+        settings: &Arc<Settings>,
         response: Duration,
         absent: &Arc<Absent>,
     ) -> Result<Self, Cause> {
+        if settings.topology == Topology::Cluster {
+            let cluster = Cluster::open(settings, response, absent).await?;
+            return Ok(Self::Cluster(cluster));
+        }
         let mut failure = Cause::Connection;
-        let mut addresses: Vec<_> = settings.addresses.iter().collect();
-        // Everybody waits: who has not answered before is asked last, and of several the one whose turn is longest ago first.
-        addresses.sort_by_key(|address| absent.since(&place(address)));
-        for address in addresses {
-            let opened = match &settings.topology {
-                Topology::Cluster => Cluster::open(address, settings, response, absent).await,
-                Topology::Sentinel(_) => {
-                    let node = Node::open(address, settings, response, Arc::default()).await;
-                    let told_by = Some((Arc::clone(absent), place(address)));
-                    node.map(|node| Self::Single(Node { told_by, ..node }))
+        for address in absent.last(settings.addresses.clone()) {
+            match Node::open(&address, settings, response).await {
+                Ok(node) if settings.topology == Topology::Single => {
+                    return Ok(Self::Single(node));
                 }
-                Topology::Single => {
-                    let node = Node::open(address, settings, response, Arc::default()).await;
-                    node.map(Self::Single)
+                Ok(node) => {
+                    let told_by = Some((Arc::clone(absent), place(&address)));
+                    return Ok(Self::Single(Node { told_by, ..node }));
                 }
-            };
-            match opened {
-                Ok(link) => return Ok(link),
                 Err(cause) => failure = cause,
             }
-            absent.insert(&place(address));
+            absent.insert(&place(&address));
         }
         Err(failure)
     }
@@ -140,10 +173,9 @@ impl Link {
     /// Returns whether another one must be made.
     pub(crate) fn is_dead(&self) -> bool {
         match self {
-            Self::Cluster(cluster) => {
-                cluster.stale.load(Ordering::Relaxed) && REOPEN <= cluster.opened.elapsed()
-            }
-            Self::Single(node) => node.dead.load(Ordering::Relaxed),
+            // It sees to its connections itself.
+            Self::Cluster(_) => false,
+            Self::Single(node) => node.is_dead(),
         }
     }
 }
@@ -153,8 +185,8 @@ impl Node {
         address: &ConnectionInfo,
         settings: &Settings,
         response: Duration,
-        dead: Arc<AtomicBool>,
     ) -> Result<Self, Cause> {
+        let dead = Arc::new(AtomicBool::new(false));
         let config = {
             let dead = Arc::clone(&dead);
             config(response).set_push_sender(move |push: PushInfo| {
@@ -176,14 +208,21 @@ impl Node {
         })
     }
 
-    /// Sees to it that the connection, and the link it belongs to, is not used again.
+    fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::Relaxed)
+    }
+
+    /// Sees to it that the connection is not used again.
     fn kill(&self) {
         self.dead.store(true, Ordering::Relaxed);
     }
 
     /// Takes note that it takes no writes: another server may have become the master.
     pub(crate) fn is_no_master(&self) {
-        self.kill();
+        match &self.part {
+            Some(part) => part.stale.store(true, Ordering::Relaxed),
+            None => self.kill(),
+        }
         if let Some((absent, sentinel)) = &self.told_by {
             absent.insert(sentinel);
         }
@@ -191,7 +230,7 @@ impl Node {
 
     /// Returns its host, if it is a node of a cluster.
     pub(crate) fn host(&self) -> &str {
-        self.part.as_ref().map_or("", |(_, place)| &place.0)
+        self.part.as_ref().map_or("", |part| &part.place.0)
     }
 
     /// Returns what a failure of this server means for the store.
@@ -217,8 +256,8 @@ impl Node {
                 // Whatever comes later on this connection is an answer that nobody waits for any more.
                 self.kill();
                 let cause = Cause::of(&error);
-                if let (Cause::Timeout, Some((absent, place))) = (cause, &self.part) {
-                    absent.insert(place);
+                if let (Cause::Timeout, Some(part)) = (cause, &self.part) {
+                    part.absent.insert(&part.place);
                 }
                 Err(self.cause(cause))
             }
@@ -228,13 +267,214 @@ impl Node {
 
 impl Cluster {
     async fn open(
+        settings: &Arc<Settings>,
+        response: Duration,
+        absent: &Arc<Absent>,
+    ) -> Result<Arc<Self>, Cause> {
+        let known = Known::read(settings.addresses.clone(), settings, response, absent).await?;
+        Ok(Arc::new(Self {
+            known: ArcSwap::from_pointee(known),
+            seats: Mutex::default(),
+            settings: Arc::clone(settings),
+            response,
+            absent: Arc::clone(absent),
+            stale: Arc::default(),
+            read: Mutex::new(Instant::now()),
+            tasks: Mutex::default(),
+        }))
+    }
+
+    /// Returns the address of the node that has a slot.
+    pub(crate) fn place(&self, slot: u16) -> Option<Place> {
+        self.known.load().slots.node(slot).cloned()
+    }
+
+    /// Says that slots are not where they were.
+    pub(crate) fn is_stale(&self) {
+        self.stale.store(true, Ordering::Relaxed);
+    }
+
+    /// Asks where the slots are, if somebody has said that they are not where they were. Until that is known, the old places hold.
+    pub(crate) fn see_to_slots(self: &Arc<Self>) {
+        if !self.stale.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if read.elapsed() < REOPEN {
+            return;
+        }
+        *read = Instant::now();
+        drop(read);
+        // What goes stale while they are read is read again.
+        self.stale.store(false, Ordering::Relaxed);
+        let (settings, absent) = (Arc::clone(&self.settings), Arc::clone(&self.absent));
+        let (response, cluster) = (self.response, Arc::downgrade(self));
+        let addresses = self.addresses();
+        self.start(async move {
+            let known = Known::read(addresses, &settings, response, &absent).await;
+            let Some(cluster) = cluster.upgrade() else {
+                return;
+            };
+            match known {
+                Ok(known) => {
+                    let mut seats = cluster.seats();
+                    seats.retain(|place, _| known.slots.places().any(|it| it == place));
+                    drop(seats);
+                    cluster.known.store(Arc::new(known));
+                }
+                Err(_) => cluster.is_stale(),
+            }
+        });
+    }
+
+    /// Returns who may know where the slots are: whoever has been named, and whom the cluster has told of.
+    fn addresses(&self) -> Vec<ConnectionInfo> {
+        let mut addresses = self.settings.addresses.clone();
+        let known = self.known.load();
+        for told in known.slots.places() {
+            if addresses.iter().all(|address| place(address) != *told) {
+                addresses.push(with_host(&known.template, told));
+            }
+        }
+        addresses
+    }
+
+    /// Returns the connection to a node, which may have to be made.
+    pub(crate) async fn node(self: &Arc<Self>, place: &Place) -> Result<Node, Cause> {
+        let mut connecting = {
+            let mut seats = self.seats();
+            match seats.get(place) {
+                Some(Seat::Connected(node)) if !node.is_dead() => return Ok(node.clone()),
+                Some(Seat::Connecting(connecting)) if connecting.has_changed().is_ok() => {
+                    connecting.clone()
+                }
+                dead => {
+                    if dead.is_some() {
+                        // Another one may have its slots.
+                        self.is_stale();
+                        seats.remove(place);
+                    }
+                    if !self.absent.may_be_tried(place) {
+                        return Err(self.away());
+                    }
+                    let connecting = self.connect(place);
+                    seats.insert(place.clone(), Seat::Connecting(connecting.clone()));
+                    connecting
+                }
+            }
+        };
+        if self.absent.since(place).is_some() {
+            return Err(self.away());
+        }
+        match time::timeout(self.response, connecting.wait_for(Option::is_some)).await {
+            Ok(Ok(connected)) => connected.clone().unwrap_or(Err(Cause::NodeAway)),
+            Ok(Err(_)) => Err(Cause::NodeAway),
+            Err(_) => {
+                self.absent.insert(place);
+                Err(self.away())
+            }
+        }
+    }
+
+    /// Returns what it means that a node is away: all of them may be.
+    fn away(&self) -> Cause {
+        let known = self.known.load();
+        let mut nodes = known.slots.places();
+        if nodes.all(|place| self.absent.since(place).is_some()) {
+            Cause::Connection
+        } else {
+            Cause::NodeAway
+        }
+    }
+
+    /// Begins to connect with a node, for whoever waits and for whoever comes later.
+    fn connect(self: &Arc<Self>, place: &Place) -> watch::Receiver<Option<Result<Node, Cause>>> {
+        let (sender, connecting) = watch::channel(None);
+        let address = with_host(&self.known.load().template, place);
+        let (settings, response) = (Arc::clone(&self.settings), self.response);
+        let (place, cluster) = (place.clone(), Arc::downgrade(self));
+        self.start(async move {
+            let opened = Node::open(&address, &settings, response).await;
+            if let Some(cluster) = cluster.upgrade() {
+                sender.send_replace(Some(cluster.take_seat(&place, opened)));
+            }
+        });
+        connecting
+    }
+
+    /// Takes note of what has come of connecting with a node.
+    fn take_seat(&self, place: &Place, opened: Result<Node, Cause>) -> Result<Node, Cause> {
+        let mut seats = self.seats();
+        match opened {
+            Ok(node) => {
+                self.absent.remove(place);
+                let part = Part {
+                    place: place.clone(),
+                    absent: Arc::clone(&self.absent),
+                    stale: Arc::clone(&self.stale),
+                };
+                let node = Node {
+                    part: Some(part),
+                    ..node
+                };
+                seats.insert(place.clone(), Seat::Connected(node.clone()));
+                Ok(node)
+            }
+            Err(cause) => {
+                seats.remove(place);
+                self.is_stale();
+                let cause = cause.of_part();
+                if cause.is_of_node() {
+                    self.absent.insert(place);
+                }
+                Err(if cause == Cause::NodeAway {
+                    self.away()
+                } else {
+                    cause
+                })
+            }
+        }
+    }
+
+    fn seats(&self) -> MutexGuard<'_, HashMap<Place, Seat>> {
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn start(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(task);
+    }
+}
+
+impl Known {
+    /// Asks where the slots are.
+    async fn read(
+        addresses: Vec<ConnectionInfo>,
+        settings: &Settings,
+        response: Duration,
+        absent: &Absent,
+    ) -> Result<Self, Cause> {
+        let mut failure = Cause::Connection;
+        for address in absent.last(addresses) {
+            match Self::read_from(&address, settings, response).await {
+                Ok(known) => {
+                    absent.remove(&place(&address));
+                    return Ok(known);
+                }
+                Err(cause) => failure = cause,
+            }
+            absent.insert(&place(&address));
+        }
+        Err(failure)
+    }
+
+    async fn read_from(
         address: &ConnectionInfo,
         settings: &Settings,
         response: Duration,
-        absent: &Arc<Absent>,
-    ) -> Result<Link, Cause> {
-        let stale = Arc::new(AtomicBool::new(false));
-        let node = Node::open(address, settings, response, Arc::clone(&stale)).await?;
+    ) -> Result<Self, Cause> {
+        let node = Node::open(address, settings, response).await?;
         let mut asked = Pipeline::new();
         asked.cmd("CLUSTER").arg("SLOTS");
         let answers = node.send(&asked).await?;
@@ -243,64 +483,10 @@ impl Cluster {
             return Err(Cause::of_code(error.code(), error.details()));
         }
         let slots = Slots::read(answer, host(address)).ok_or(Cause::Cluster)?;
-        Ok(Link::Cluster(Arc::new(Self {
+        Ok(Self {
             slots,
             template: address.clone(),
-            nodes: Mutex::default(),
-            absent: Arc::clone(absent),
-            stale,
-            opened: Instant::now(),
-            response,
-        })))
-    }
-
-    /// Returns the address of the node that has a slot.
-    pub(crate) fn place(&self, slot: u16) -> Option<(String, u16)> {
-        self.slots.node(slot).cloned()
-    }
-
-    /// Says that slots are not where they were.
-    pub(crate) fn is_stale(&self) {
-        self.stale.store(true, Ordering::Relaxed);
-    }
-
-    /// Returns the connection to a node, which may have to be made.
-    pub(crate) async fn node(
-        &self,
-        place: &(String, u16),
-        settings: &Settings,
-    ) -> Result<Node, Cause> {
-        if let Some(known) = self.nodes.lock().await.get(place) {
-            return Ok(known.clone());
-        }
-        if !self.absent.may_be_tried(place) {
-            return Err(Cause::Node);
-        }
-        let address = with_host(&self.template, place);
-        let stale = Arc::clone(&self.stale);
-        // Nobody who asks another node waits for this one.
-        let opened = Node::open(&address, settings, self.response, stale).await;
-        match opened {
-            Ok(node) => {
-                self.absent.remove(place);
-                let node = Node {
-                    part: Some((Arc::clone(&self.absent), place.clone())),
-                    ..node
-                };
-                let mut nodes = self.nodes.lock().await;
-                nodes.insert(place.clone(), node.clone());
-                Ok(node)
-            }
-            Err(cause) if cause.of_part().is_of_node() => {
-                self.absent.insert(place);
-                self.is_stale();
-                Err(cause.of_part())
-            }
-            Err(cause) => {
-                self.is_stale();
-                Err(cause)
-            }
-        }
+        })
     }
 }
 
@@ -343,7 +529,7 @@ async fn connect(
     config: &AsyncConnectionConfig,
 ) -> Result<MultiplexedConnection, Cause> {
     let connecting = client.get_multiplexed_async_connection_with_config(config);
-    match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
+    match time::timeout(CONNECT_TIMEOUT, connecting).await {
         Ok(connected) => connected.map_err(|error| on_connect(&error)),
         Err(_) => Err(Cause::Connection),
     }

@@ -42,7 +42,8 @@
 //!
 //! # What is where
 //!
-//! A key `palisade:{hash}:limit:position` holds the time at which a quota of a client is full again, and expires at that time. The hash is of 128 bits
+//! A key `palisade:{hash}:limit:position` holds the time at which a quota of a client is full again, and expires at that time; where something was
+//! refunded, reset or settled for less, it holds how much, too, until all that had been spent would have come back by itself. The hash is of 128 bits
 //! (SipHash-2-4), keyed with the secret that all instances have: the store learns no address and no API key, and no client can choose its key. The braces keep
 //! all quotas of a client on one node of a cluster. Refusals are remembered by each instance for a second at most, so that a flood that is refused
 //! does not reach the store; nothing is ever admitted but by the store.
@@ -74,7 +75,8 @@
 //! | another master behind the sentinels | the limit's choice, until they tell of it | `limiter_store_failed` | `cluster::the_master_that_a_sentinel_names_is_used` |
 //! | a sentinel is wrong about the master | the limit's choice, until another one is asked | `limiter_store_failed` | `cluster::a_sentinel_that_is_wrong_about_the_master_is_asked_last` |
 //! | a node of a cluster killed | its clients: the limit's choice, at once; the others are decided | `limiter_store_failed` | `cluster::the_other_nodes_decide_while_one_is_away` |
-//! | a node of a cluster frozen | its clients: the limit's choice, after the deadline; the others too until that is noticed, then they are decided | `limiter_store_failed` | `cluster::the_other_nodes_decide_while_one_is_frozen` |
+//! | a node of a cluster frozen | its clients: the limit's choice, after the deadline; the others too until that is noticed, then they are decided, and do not wait when it is tried again | `limiter_store_failed` | `cluster::the_other_nodes_decide_while_one_is_frozen`, `deadline::clients_of_other_nodes_do_not_wait_for_a_frozen_one` |
+//! | the nodes of a cluster that were named killed | their clients: the limit's choice, at once; the others are decided by those whom the cluster has told of | `limiter_store_failed` | `cluster::a_cluster_is_known_when_those_who_were_named_are_away` |
 //! | all nodes of a cluster killed | the limit's choice, at once; each node decides again when it is back | `limiter_store_failed` | `cluster::nodes_that_come_back_decide_before_all_are_there` |
 //! | its certificate is not trusted | the limit's choice, at once | `limiter_store_failed` | `tls::a_certificate_that_nobody_vouches_for_is_as_no_store` |
 //! | that of a sentinel, or of the master behind it, is not trusted | the limit's choice, at once | `limiter_store_failed` | `tls::a_master_that_nobody_vouches_for_is_as_no_store` |
@@ -96,7 +98,7 @@
 //!
 //! - **Version.** Redis 6.2 or later, or Valkey. The tests have passed with Redis 6.2.16 and 7.0.15 and with Valkey 8.0.1.
 //! - **Memory.** A client that has spent something of a quota takes 165 bytes for each, measured with Redis 7.0, until the quota is full again: a hundred thousand clients with
-//!   two quotas some 33 MB. What is full takes nothing.
+//!   two quotas some 33 MB. What is full takes nothing. What was refunded, reset, or settled while others had been charged after it, takes 228 bytes.
 //! - **Eviction.** `noeviction`: when memory is short, requests are decided as each limit says, and an event tells. Or `volatile-ttl`, which gives up first what is full
 //!   soonest: clients get their quotas back early, and nobody is told. Bans have no expiry of their own, so that `volatile-ttl` never gives them up; `allkeys-…`
 //!   policies would.

@@ -34,6 +34,11 @@ impl Slots {
             .find(|(first, last, _)| (*first..=*last).contains(&slot));
         found.map(|(_, _, place)| place)
     }
+
+    /// Returns the addresses of all nodes, some of them more than once.
+    pub(crate) fn places(&self) -> impl Iterator<Item = &(String, u16)> {
+        self.0.iter().map(|(_, _, place)| place)
+    }
 }
 
 fn array(value: &Value) -> Option<&[Value]> {

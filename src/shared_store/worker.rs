@@ -4,7 +4,7 @@ use std::{collections::HashMap, mem, sync::Arc, time::Duration};
 
 use redis::{Pipeline, Value};
 use tokio::{
-    sync::{Semaphore, mpsc},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     task, time,
 };
 
@@ -64,22 +64,24 @@ pub(crate) async fn run(
             },
         };
         link = Some(current.clone());
-        let settings = Arc::clone(&settings);
-        task::spawn(async move {
-            match &current {
-                Link::Cluster(cluster) => spread(cluster, batch, &settings).await,
-                Link::Single(node) => {
-                    // Where a store has one node, there is nobody to be redirected to.
-                    fail(send(node, batch).await, Cause::Moving);
-                }
+        match current {
+            Link::Cluster(cluster) => {
+                cluster.see_to_slots();
+                spread(&cluster, batch, permit);
             }
-            drop(permit);
-        });
+            Link::Single(node) => {
+                task::spawn(async move {
+                    // Where a store has one node, there is nobody to be redirected to.
+                    fail(send(&node, batch).await, Cause::Moving);
+                    drop(permit);
+                });
+            }
+        }
     }
 }
 
-/// Sends one batch to the nodes of a cluster that have its keys.
-async fn spread(cluster: &Cluster, batch: Vec<Call>, settings: &Settings) {
+/// Sends one batch to the nodes of a cluster that have its keys, to all of them at once: nobody waits for a node that has not his keys.
+fn spread(cluster: &Arc<Cluster>, batch: Vec<Call>, permit: OwnedSemaphorePermit) {
     let mut places: HashMap<_, Vec<Call>> = HashMap::new();
     for call in batch {
         if let Some(place) = call.slot().and_then(|slot| cluster.place(slot)) {
@@ -87,26 +89,31 @@ async fn spread(cluster: &Cluster, batch: Vec<Call>, settings: &Settings) {
         } else {
             // Nobody had it when the slots were read, and somebody may have it now.
             cluster.is_stale();
-            call.answer(Err(Cause::Node));
+            call.answer(Err(Cause::NodeAway));
         }
     }
-    // One after the other: pipelines to other nodes are under way in other batches.
+    // The last one gives it back.
+    let permit = Arc::new(permit);
     for (place, calls) in places {
-        let node = match cluster.node(&place, settings).await {
-            Ok(node) => node,
-            Err(cause) => {
-                fail(calls, cause);
-                continue;
+        let (cluster, permit) = (Arc::clone(cluster), Arc::clone(&permit));
+        task::spawn(async move {
+            let node = match cluster.node(&place).await {
+                Ok(node) => node,
+                Err(cause) => return fail(calls, cause),
+            };
+            for call in send(&node, calls).await {
+                let (cluster, permit) = (Arc::clone(&cluster), Arc::clone(&permit));
+                task::spawn(async move {
+                    redirect(&cluster, call).await;
+                    drop(permit);
+                });
             }
-        };
-        for call in send(&node, calls).await {
-            redirect(cluster, call, settings).await;
-        }
+        });
     }
 }
 
 /// Sends a call that has not run to where it has been redirected. Once, or twice where a slot is just about to move.
-async fn redirect(cluster: &Cluster, mut call: Call, settings: &Settings) {
+async fn redirect(cluster: &Arc<Cluster>, mut call: Call) {
     for _ in 0..REDIRECTIONS {
         let (place, asking) = match call.redirected.take() {
             Some(Redirected::Ask(place)) => (Some(place), true),
@@ -123,7 +130,7 @@ async fn redirect(cluster: &Cluster, mut call: Call, settings: &Settings) {
         let Some(place) = place else {
             break;
         };
-        let node = match cluster.node(&place, settings).await {
+        let node = match cluster.node(&place).await {
             Ok(node) => node,
             Err(cause) => return call.answer(Err(cause)),
         };

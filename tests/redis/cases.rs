@@ -80,8 +80,10 @@ async fn refunds_resets_and_partial_charges_are_those_of_memory() {
     }
     shared.reset("key").await.unwrap();
     assert_eq!(shared.peek("key", 0).await.unwrap().remaining(), 10);
-    assert_eq!(server.cli(&["dbsize"]), "0");
     // A refund of a full key makes no key without an end.
+    shared.refund("key", 5).await.unwrap();
+    assert_ne!(server.cli(&["pttl", &server.cli(&["keys", "*"])]), "-1");
+    server.cli(&["flushall"]);
     shared.refund("key", 5).await.unwrap();
     assert_eq!(server.cli(&["dbsize"]), "0");
 }
@@ -337,7 +339,8 @@ async fn all_that_is_canceled_comes_back() {
     let server = Server::start();
     let shared = limiter(&server, slow(10));
     for (spent, order) in [(0, [0, 1, 2, 3]), (2, [0, 1, 2, 3]), (2, [3, 2, 1, 0])] {
-        shared.reset("key").await.unwrap();
+        // Nor what a reset would leave behind.
+        server.cli(&["flushall"]);
         let _ = shared.check("key", spent).await.unwrap();
         let mut open = Vec::new();
         for _ in 0..4 {
@@ -354,6 +357,84 @@ async fn all_that_is_canceled_comes_back() {
         if plain {
             assert_eq!(server.cli(&["object", "encoding", &key]), "int");
         }
+    }
+}
+
+/// What was outstanding when a key was made full is remembered until it would have come back, and no longer.
+#[tokio::test]
+async fn what_a_reset_leaves_behind_ends_with_what_was_outstanding() {
+    const DAY: u64 = 86_400_000;
+
+    let server = Server::start();
+    let shared = limiter(&server, slow(10));
+    let canceled = shared.reserve("key", 5).await.unwrap().unwrap();
+    let key = server.cli(&["keys", "*"]);
+    let ttl = || server.cli(&["pttl", &key]).parse::<u64>().unwrap();
+    for _ in 0..3 {
+        shared.reset("key").await.unwrap();
+        assert!((4 * DAY..=5 * DAY).contains(&ttl()), "{}", ttl());
+    }
+    assert!(shared.check("key", 10).await.unwrap().is_admitted());
+    canceled.cancel();
+    assert!(!shared.check("key", 1).await.unwrap().is_admitted());
+    // A refund of more than there is to give back is one of all there is.
+    let canceled = shared.reserve("other", 2).await.unwrap().unwrap();
+    shared.refund("other", u32::MAX).await.unwrap();
+    assert!(shared.check("other", 10).await.unwrap().is_admitted());
+    canceled.cancel();
+    assert!(!shared.check("other", 1).await.unwrap().is_admitted());
+    shared.refund("other", 4).await.unwrap();
+    assert!(shared.check("other", 4).await.unwrap().is_admitted());
+    assert!(!shared.check("other", 1).await.unwrap().is_admitted());
+
+    // Where no memory is left, a key is made full all the same, and so is what is no key of a limit.
+    server.cli(&["config", "set", "maxmemory", "1"]);
+    shared.reset("key").await.unwrap();
+    assert_eq!(server.cli(&["exists", &key]), "0");
+    server.cli(&["config", "set", "maxmemory", "0"]);
+    for value in ["abc", "nan", "1e300", "99999999999999999999 1 1"] {
+        server.cli(&["set", &key, value]);
+        shared.reset("key").await.unwrap();
+        assert_eq!(server.cli(&["exists", &key]), "0", "{value}");
+    }
+    server.cli(&["rpush", &key, "value"]);
+    shared.reset("key").await.unwrap();
+    assert_eq!(shared.peek("key", 0).await.unwrap().remaining(), 10);
+}
+
+/// Rows of three numbers are those where nothing was given back but with reservations.
+#[tokio::test]
+async fn a_row_with_and_without_refunds_is_read() {
+    let server = Server::start();
+    let shared = limiter(&server, slow(10));
+    assert!(shared.check("key", 3).await.unwrap().is_admitted());
+    let key = server.cli(&["keys", "*"]);
+    let full_at = server.cli(&["get", &key]);
+    for rest in [
+        "",
+        " 7 0",
+        " 86400000000 99999999999999",
+        " 7 99999999999999 0",
+        " 7 0 9",
+    ] {
+        server.cli(&["set", &key, &format!("{full_at}{rest}")]);
+        assert_eq!(
+            shared.peek("key", 0).await.unwrap().remaining(),
+            7,
+            "{rest}"
+        );
+        let reserved = shared.reserve("key", 2).await.unwrap().unwrap();
+        assert_eq!(
+            shared.peek("key", 0).await.unwrap().remaining(),
+            5,
+            "{rest}"
+        );
+        reserved.cancel();
+        assert_eq!(
+            shared.peek("key", 0).await.unwrap().remaining(),
+            7,
+            "{rest}"
+        );
     }
 }
 

@@ -391,6 +391,46 @@ async fn the_other_nodes_decide_while_one_is_away() {
     assert!(ask().await.is_empty());
 }
 
+/// The only node that was named dies: those that it has told of decide, and tell of each other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_is_known_when_those_who_were_named_are_away() {
+    let mut servers = start_with(&["--cluster-require-full-coverage", "no"]);
+    let store = store_builder(&servers[..1]).build().unwrap();
+    let limiter = denying(&store, "named", Quota::per_day(1).with_burst(900));
+    let ask = async || {
+        let mut away = Vec::new();
+        for key in 0..30 {
+            if limiter.check(&key, 1).await.is_err() {
+                away.push(key);
+            }
+        }
+        away
+    };
+    assert!(ask().await.is_empty());
+    let keys = servers[0].cli(&["keys", "*:named:*"]);
+    assert!((1..30).contains(&keys.lines().count()), "{keys}");
+    let slot = |key| servers[0].cli(&["cluster", "keyslot", key]);
+    let slots: Vec<_> = keys.lines().map(slot).collect();
+
+    servers[0].kill();
+    let first = ask().await;
+    assert_eq!(first.len(), slots.len());
+    // Another one gets its slots, which nobody can tell but the others.
+    let id = servers[1].cli(&["cluster", "myid"]);
+    for slot in &slots {
+        for server in &servers[1..] {
+            server.cli(&["cluster", "setslot", slot, "node", &id]);
+        }
+    }
+    eventually("all are decided", async || {
+        let away = ask().await;
+        assert!(away.iter().all(|key| first.contains(key)), "{away:?}");
+        assert!(store.is_available());
+        away.is_empty()
+    })
+    .await;
+}
+
 /// A node stops answering: whoever waits, waits for the deadline at most, and the clients of the others are soon decided again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_other_nodes_decide_while_one_is_frozen() {

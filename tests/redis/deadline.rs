@@ -397,30 +397,141 @@ async fn a_full_queue_is_not_waited_for() {
     assert_eq!(waited.count(), 8);
 }
 
+/// Starts three nodes, and nobody takes one of them for dead.
+fn start_cluster() -> Vec<Server> {
+    let arguments = [
+        "--cluster-enabled",
+        "yes",
+        "--cluster-require-full-coverage",
+        "no",
+        "--cluster-node-timeout",
+        "60000",
+    ];
+    let servers: Vec<_> = (0..3).map(|_| Server::start_with(&arguments)).collect();
+    join(&servers);
+    servers
+}
+
+fn cluster(servers: &[Server]) -> RedisStoreBuilder {
+    let others = servers[1..].iter().map(Server::address);
+    builder(&servers[0].address()).cluster(others)
+}
+
 /// The clients of the other nodes may be decided, and nobody waits for longer.
 #[tokio::test(start_paused = true)]
 async fn a_frozen_node_of_a_cluster_is_not_waited_for() {
-    let servers: Vec<_> = (0..3)
-        .map(|_| {
-            Server::start_with(&[
-                "--cluster-enabled",
-                "yes",
-                "--cluster-require-full-coverage",
-                "no",
-                "--cluster-node-timeout",
-                "60000",
-            ])
-        })
-        .collect();
-    join(&servers);
-    let others = servers[1..].iter().map(Server::address);
-    let limits = Limits::of(builder(&servers[0].address()).cluster(others)).await;
+    let servers = start_cluster();
+    let limits = Limits::of(cluster(&servers)).await;
     servers[0].signal("-STOP");
     assert!(DEADLINE <= limits.check(Expected::Either).await);
     for _ in 0..20 {
         limits.check(Expected::Either).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// Waits for what sockets bring about, while the clock is held.
+async fn until(what: &str, mut happened: impl AsyncFnMut() -> bool) {
+    let start = std::time::Instant::now();
+    while !happened().await {
+        assert!(
+            start.elapsed() < Duration::from_secs(20),
+            "{what}: it never happened"
+        );
+        task::yield_now().await;
+    }
+}
+
+/// Once it has been noticed that a node is frozen, the clients of the others are decided in no time, however often it is tried again.
+#[tokio::test(start_paused = true)]
+async fn clients_of_other_nodes_do_not_wait_for_a_frozen_one() {
+    const CLIENTS: u32 = 300;
+    /// Less than what a connection may take to answer, so that none that does is given up: whatever was asked before has been answered when those have been
+    /// who ask after it.
+    const STEP: Duration = Duration::from_millis(150);
+
+    let servers = start_cluster();
+    let store = cluster(&servers).build().unwrap();
+    let quota = Quota::per_day(1).with_burst(1000);
+    let limiter = SharedRateLimiter::builder(&store, "others", quota)
+        .on_failure(OnStoreFailure::Deny)
+        .build()
+        .unwrap();
+    let decided = Arc::new(AtomicU32::new(0));
+    let start = || {
+        let callers = (0..CLIENTS).map(|client| {
+            let (limiter, decided) = (limiter.clone(), Arc::clone(&decided));
+            tokio::spawn(async move {
+                let start = Instant::now();
+                let is_decided = limiter.check(&client, 1).await.is_ok();
+                decided.fetch_add(u32::from(is_decided), Ordering::Relaxed);
+                (client, is_decided, start.elapsed())
+            })
+        });
+        callers.collect::<Vec<_>>()
+    };
+    // Who is denied, and for how long somebody has waited.
+    let ask = async || {
+        let (mut denied, mut longest) = (Vec::new(), Duration::ZERO);
+        for caller in start() {
+            let (client, is_decided, took) = caller.await.unwrap();
+            if !is_decided {
+                denied.push(client);
+            }
+            longest = longest.max(took);
+        }
+        (denied, longest)
+    };
+    let mut held = Held::start();
+    assert_eq!(ask().await, (Vec::new(), Duration::ZERO));
+    let frozen = servers[0].cli(&["keys", "*:others:*"]).lines().count();
+    assert!((1..CLIENTS as usize).contains(&frozen), "{frozen}");
+
+    servers[0].signal("-STOP");
+    decided.store(0, Ordering::Relaxed);
+    let first = start();
+    // Even those who ask together with the first that notice.
+    let others = CLIENTS - u32::try_from(frozen).unwrap();
+    until("the others are decided", async || {
+        decided.load(Ordering::Relaxed) == others
+    })
+    .await;
+    tokio::time::advance(STEP).await;
+    for caller in first {
+        caller.await.unwrap();
+    }
+    // The clock goes on where a probe may have been answered.
+    let later = async || {
+        tokio::time::advance(STEP).await;
+        let start = std::time::Instant::now();
+        until("a while has passed", async || {
+            Duration::from_millis(20) < start.elapsed()
+        })
+        .await;
+    };
+    let mut away = Vec::new();
+    until("it is noticed", async || {
+        later().await;
+        held = Held::start();
+        (away, _) = ask().await;
+        away.len() == frozen && store.is_available()
+    })
+    .await;
+    for _ in 0..20 {
+        later().await;
+        held = Held::start();
+        assert_eq!(ask().await, (away.clone(), Duration::ZERO));
+        assert!(store.is_available());
+    }
+
+    servers[0].signal("-CONT");
+    until("all are decided again", async || {
+        later().await;
+        held = Held::start();
+        ask().await.0.is_empty()
+    })
+    .await;
+    drop(held);
 }
 
 /// The same through all that a request passes.

@@ -10,12 +10,12 @@ use palisade::{
     policy::{DryRun, PolicySet},
     rate_limit::{
         Charge, LegacyReset, MissingKey, Quota, QuotaSet, RateLimit, RateLimitBuilder,
-        RateLimitKey, StandardFields,
+        RateLimitKey, RateLimiter, StandardFields,
     },
 };
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
-use crate::support::{Events, Server};
+use crate::support::{Events, Server, denying};
 
 /// Times may differ by so many seconds: the two are not asked at one instant.
 const APART: u64 = 20;
@@ -513,4 +513,77 @@ async fn charges_that_are_taken_back_by_outcome() {
         ],
     )
     .await;
+}
+
+/// What is done between reservations and their settlement.
+#[derive(Clone, Copy, Debug)]
+enum Between {
+    Charge,
+    Nothing,
+    Refund(u32),
+    Reset,
+}
+
+/// What was given back whoever had charged it, or all at once, is not given back again with a reservation, or it would be credited to a later charge.
+#[tokio::test]
+async fn reservations_with_refunds_and_resets_between() {
+    const ALL: [Between; 5] = [
+        Between::Charge,
+        Between::Nothing,
+        Between::Refund(1),
+        Between::Refund(4),
+        Between::Reset,
+    ];
+    let server = Server::start();
+    let quotas = QuotaSet::new([slow(10).with_name("small"), slow(20).with_name("large")]).unwrap();
+    let local = RateLimiter::new(quotas.clone());
+    let shared = denying(&server.store(), "between", quotas);
+    let mut programs = Vec::new();
+    for one in ALL {
+        for two in ALL {
+            programs.extend(ALL.map(|three| [one, two, three]));
+        }
+    }
+    let programs = programs.iter().flat_map(|it| [(it, 0), (it, 1)]);
+    for (number, program @ (between, first)) in programs.enumerate() {
+        let change = async |between: Between| match between {
+            Between::Charge => {
+                let _ = local.check(&number, 2);
+                let _ = shared.check(&number, 2).await.unwrap();
+            }
+            Between::Nothing => {}
+            Between::Refund(units) => {
+                local.refund(&number, units);
+                shared.refund(&number, units).await.unwrap();
+            }
+            Between::Reset => {
+                local.reset(&number);
+                shared.reset(&number).await.unwrap();
+            }
+        };
+        let mut open = Vec::new();
+        for (cost, between) in [(5, between[0]), (3, between[1])] {
+            let reserved = shared.reserve(&number, cost).await.unwrap();
+            open.push((local.reserve(&number, cost).ok(), reserved.ok()));
+            change(between).await;
+        }
+        let mut settle = |position: usize| {
+            let (local, shared) = std::mem::take(&mut open[position]);
+            assert_eq!(local.is_some(), shared.is_some(), "{program:?}");
+            if let (Some(local), Some(shared)) = (local, shared) {
+                local.settle(1);
+                shared.settle(1);
+            }
+        };
+        settle(first);
+        change(between[2]).await;
+        // What would be credited to it is charged.
+        let expected = local.check_up_to(&number, 10);
+        let found = shared.check_up_to(&number, 10).await.unwrap();
+        assert_eq!(found.cost(), expected.cost(), "{program:?}");
+        settle(1 - first);
+        let expected = local.peek(&number, 0).remaining();
+        let found = shared.peek(&number, 0).await.unwrap().remaining();
+        assert_eq!(found, expected, "{program:?}");
+    }
 }

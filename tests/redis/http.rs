@@ -1,6 +1,6 @@
 //! The policy, its layer and the facade over a store.
 
-use std::{convert::Infallible, net::SocketAddr};
+use std::{convert::Infallible, future::poll_fn, net::SocketAddr, task::Poll};
 
 use http::{Request, Response, StatusCode, request::Parts};
 use palisade::{
@@ -99,6 +99,39 @@ async fn fields_are_those_of_memory() {
             field.split(";t=").next().unwrap().to_owned()
         };
         assert_eq!(left(&found), left(&expected), "{step}");
+    }
+}
+
+/// A client goes away while the store is asked: its charge is taken back when it is known.
+#[tokio::test]
+async fn the_charge_of_a_client_that_leaves_meanwhile_is_taken_back() {
+    let server = Server::start();
+    let limit = RateLimit::builder(Quota::per_day(1).with_burst(2))
+        .shared(&server.store(), "leaving")
+        .count_successes_only()
+        .build()
+        .unwrap();
+    let layer = RateLimitLayer::from(limit).with_sink(NullSink);
+    assert_eq!(call(&layer, 8).await.status(), 200);
+    server.signal("-STOP");
+    {
+        let mut leaving = std::pin::pin!(call(&layer, 7));
+        for _ in 0..20 {
+            let pending = poll_fn(|cx| Poll::Ready(leaving.as_mut().poll(cx).is_pending()));
+            assert!(pending.await);
+            // Until it is sent.
+            tokio::task::yield_now().await;
+        }
+    }
+    server.signal("-CONT");
+    // Nobody else makes a key full again.
+    eventually("it is taken back", async || {
+        let used = server.cli(&["info", "commandstats"]);
+        used.contains("cmdstat_del:")
+    })
+    .await;
+    for expected in [200, 200, 429] {
+        assert_eq!(call(&layer, 7).await.status(), expected);
     }
 }
 

@@ -57,8 +57,8 @@ pub(crate) struct StoreCharge {
     pub(crate) units: u32,
     /// The arrival times that it led to.
     pub(crate) until: Arrivals,
-    /// How much had been given back of other charges then, as the store counts it.
-    pub(crate) given: [u64; MAX_QUOTAS],
+    /// How much had been given back then, as the store counts it.
+    pub(crate) given: Given,
 }
 
 /// What the store has decided. Times are nanoseconds since 1970 by the clock of the store.
@@ -68,8 +68,17 @@ pub(crate) struct Decided {
     pub(crate) now: u64,
     pub(crate) units: u32,
     pub(crate) before: Arrivals,
-    /// How much has been given back of earlier charges, as the store counts it.
-    pub(crate) given: [u64; MAX_QUOTAS],
+    /// How much has been given back, as the store counts it.
+    pub(crate) given: Given,
+}
+
+/// How much has been given back for each quota.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Given {
+    /// Of charges that others had been made after.
+    of_charges: [u64; MAX_QUOTAS],
+    /// Whoever had charged it.
+    of_all: [u64; MAX_QUOTAS],
 }
 
 impl KeyNames {
@@ -120,8 +129,11 @@ impl KeyNames {
         }
         if let (Operation::GiveBack, Some(charge)) = (operation, charge) {
             call.arg(charge.at / MICROSECOND).arg(charge.units);
-            for (_, given) in metered.iter().zip(charge.given) {
-                call.arg(given);
+            let Given { of_charges, of_all } = charge.given;
+            for given in [of_charges, of_all] {
+                for (_, given) in metered.iter().zip(given) {
+                    call.arg(given);
+                }
             }
         }
         call
@@ -151,10 +163,13 @@ impl Decided {
         for (arrival, _) in before.0.iter_mut().zip(quotas.metered()) {
             *arrival = nanos(next()?)?;
         }
-        let mut given = [0; MAX_QUOTAS];
-        // Left out where there is nothing to tell.
-        for (given, found) in given.iter_mut().zip(numbers) {
-            *given = found?;
+        let mut given = Given::default();
+        let Given { of_charges, of_all } = &mut given;
+        for given in [of_charges, of_all] {
+            for (given, _) in given.iter_mut().zip(quotas.metered()) {
+                // Left out where there is nothing to tell.
+                *given = numbers.next().unwrap_or(Ok(0))?;
+            }
         }
         Ok(Self {
             admitted,
@@ -188,4 +203,4 @@ const NAME: usize = 40;
 /// The script that decides.
 pub(crate) const DECIDE: &str = include_str!("gcra.lua");
 /// The script that forgets.
-pub(crate) const FORGET: &str = "return redis.call('DEL', unpack(KEYS))";
+pub(crate) const FORGET: &str = include_str!("forget.lua");

@@ -82,11 +82,11 @@ struct Forms {
 }
 
 /// Who has decided.
-pub(crate) enum By {
+pub(crate) enum By<'a> {
     /// This instance, by its share of the quotas.
     Local,
     /// The store, which has made this charge.
-    Store(StoreCharge),
+    Store(&'a StoreCharge),
 }
 
 /// What has come of a question.
@@ -280,7 +280,7 @@ impl SharedRateLimiter {
         cost: Cost,
         asked: Instant,
         tier: Option<&QuotaSet>,
-        finish: impl FnOnce(&Found<'_>, u64, By) -> R,
+        finish: impl FnOnce(&Found<'_>, u64, By<'_>) -> R,
     ) -> Outcome<R> {
         let forms = self.forms(tier);
         let (operation, units) = match cost {
@@ -330,7 +330,7 @@ impl SharedRateLimiter {
             until: after,
             given: decided.given,
         };
-        Outcome::Decided(finish(&found, decided.now, By::Store(charge)))
+        Outcome::Decided(finish(&found, decided.now, By::Store(&charge)))
     }
 
     fn charge_locally<R>(
@@ -339,7 +339,7 @@ impl SharedRateLimiter {
         cost: Cost,
         whole: &QuotaSet,
         share: &QuotaSet,
-        finish: impl FnOnce(&Found<'_>, u64, By) -> R,
+        finish: impl FnOnce(&Found<'_>, u64, By<'_>) -> R,
     ) -> R {
         // Not when the store was asked: others may have been counted while it was waited for, and what is left is told as of now.
         let now = self.0.local.now();

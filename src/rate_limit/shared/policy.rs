@@ -3,16 +3,23 @@
 use std::{
     hash::{DefaultHasher, Hasher},
     net::IpAddr,
+    pin::Pin,
     sync::Arc,
+    task::{Context, Poll, ready},
     time::{Duration, SystemTime},
 };
 
 use http::StatusCode;
+use tokio::runtime::Handle;
 
 use crate::{
     client_ip::context::ClientIp,
     event::model::Action,
-    policy::{decision::Check, head::RequestHead, rejection::Rejection},
+    policy::{
+        decision::{Check, Decision, LaterDecision},
+        head::RequestHead,
+        rejection::Rejection,
+    },
     rate_limit::{
         charge::Charge,
         key::Keyed,
@@ -102,7 +109,7 @@ impl RateLimit {
         let check = Check::later(async move {
             let limit = &*this.0;
             let reserves = limit.settings.reserves();
-            let finish = |found: &Found<'_>, now, by: By| Counted {
+            let finish = |found: &Found<'_>, now, by: By<'_>| Counted {
                 key: partition(key),
                 verdict: Verdict::new(found, now),
                 near: limit.crosses(found, now),
@@ -122,7 +129,56 @@ impl RateLimit {
                 Outcome::Denied(_) => limit.uncharging(unavailable(&shared), || outer).into(),
             }
         });
+        let check = match check {
+            // What becomes of the charge, the end of the request decides, be it that the client goes away while the store is asked.
+            Check::Later(decision) if limit.settings.uncount.is_some() => {
+                Check::later(ToTheEnd::new(decision))
+            }
+            check => check,
+        };
         limit.telling_twice(check, request, partition(key), cost)
+    }
+}
+
+/// A decision that is made even where whoever waits for it goes away: it is dropped then, and its receipt with it.
+struct ToTheEnd {
+    decision: Option<LaterDecision>,
+    /// Where it is made, once somebody has asked for it.
+    runtime: Option<Handle>,
+}
+
+impl ToTheEnd {
+    fn new(decision: LaterDecision) -> Self {
+        Self {
+            decision: Some(decision),
+            runtime: None,
+        }
+    }
+}
+
+impl Future for ToTheEnd {
+    type Output = Decision;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Decision> {
+        if self.runtime.is_none() {
+            self.runtime = Handle::try_current().ok();
+        }
+        let Some(decision) = &mut self.decision else {
+            return Poll::Pending;
+        };
+        let decided = ready!(Pin::new(decision).poll(cx));
+        self.decision = None;
+        Poll::Ready(decided)
+    }
+}
+
+impl Drop for ToTheEnd {
+    fn drop(&mut self) {
+        // What nobody has begun to wait for has charged nothing.
+        if let (Some(decision), Some(runtime)) = (self.decision.take(), self.runtime.take()) {
+            // No longer than until the deadline.
+            runtime.spawn(async move { drop(decision.await) });
+        }
     }
 }
 
