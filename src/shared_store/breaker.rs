@@ -191,6 +191,7 @@ mod tests {
         assert!(!breaker.fail(Cause::Timeout));
         assert!(!breaker.is_open());
         assert_eq!(told.lock().unwrap().len(), 2);
+        assert_eq!(breaker.failures(), 19);
     }
 
     #[test]
