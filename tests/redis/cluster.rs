@@ -153,9 +153,11 @@ async fn nodes_that_tell_no_host_are_on_that_of_the_one_who_was_asked() {
     let from = servers.iter().find(|it| !key_of(it).is_empty()).unwrap();
     let to = servers.iter().find(|it| it.port != from.port).unwrap();
     let slot = from.cli(&["cluster", "keyslot", &key_of(from)]);
-    let id = to.cli(&["cluster", "myid"]);
+    let [id_of_from, id] = [from, to].map(|it| it.cli(&["cluster", "myid"]));
     from.cli(&["del", &key_of(from)]);
-    for server in &servers {
+    // Who imports a slot has the last word: else a message of before, that the other has it, may undo the move.
+    to.cli(&["cluster", "setslot", &slot, "importing", &id_of_from]);
+    for server in [to].into_iter().chain(&servers) {
         server.cli(&["cluster", "setslot", &slot, "node", &id]);
     }
     assert!(limiter.check("key", 1).await.unwrap().is_admitted());
