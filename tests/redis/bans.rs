@@ -224,6 +224,23 @@ fn bans_are_told_from_another_runtime_as_well() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_listens_for_a_jail_that_is_gone() {
+    let server = Server::start();
+    let listen = async |expected: &str| {
+        let expected = format!("palisade:{{bans}}:news\n{expected}");
+        eventually("so many listen", async || {
+            server.cli(&["pubsub", "numsub", "palisade:{bans}:news"]) == expected
+        })
+        .await;
+    };
+    let jail = jail(&server.store());
+    assert!(jail.handle().synchronize(PATIENCE).await);
+    listen("1").await;
+    drop(jail);
+    listen("0").await;
+}
+
 /// A message that was missed is made up for by looking.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_missed_message_heals() {
