@@ -316,6 +316,9 @@ async fn reservations_are_settled_in_the_store() {
     remaining(1).await;
     shared.reserve("key", 1).await.unwrap().unwrap().settle(100);
     remaining(0).await;
+    // Who has overdrawn may look, and gets nothing.
+    assert!(shared.check("key", 0).await.unwrap().is_admitted());
+    assert_eq!(shared.check_up_to("key", 5).await.unwrap().cost(), 0);
     // The overdraft has to come back first, and is no more than it may be.
     let refused = shared.check("key", 1).await.unwrap();
     let Retry::After(wait) = refused.retry() else {
