@@ -213,6 +213,10 @@ mod tests {
         let set: IpSet = "10.0.0.0/8\n10.0.0.1/8".parse().unwrap();
         let warnings: Vec<_> = set.host_bits().iter().map(ToString::to_string).collect();
         assert_eq!(warnings, ["line 2: 10.0.0.1 was read as 10.0.0.0/8"]);
+        let parts = |it: &HostBitsWarning| (it.line(), it.written(), it.net());
+        let (written, net) = ("10.0.0.1".parse(), "10.0.0.0/8".parse());
+        let expected = (2, written.unwrap(), net.unwrap());
+        assert_eq!(set.host_bits().first().map(parts), Some(expected));
 
         let refuse = IpSet::builder().with_host_bits(HostBits::Refuse);
         let error = refuse.list("10.0.0.0/8\n10.0.0.1/8").unwrap_err();

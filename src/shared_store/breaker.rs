@@ -154,3 +154,84 @@ impl Breaker {
 fn count(in_a_row: &AtomicU32) -> u32 {
     in_a_row.fetch_add(1, Ordering::Relaxed).saturating_add(1)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// A breaker, and what it tells.
+    fn breaker() -> (Breaker, Arc<Mutex<Vec<String>>>) {
+        let told = Arc::<Mutex<Vec<String>>>::default();
+        let sink = {
+            let told = Arc::clone(&told);
+            SharedSink::new(move |event: &SecurityEvent<'_>| {
+                told.lock().unwrap().push(event.reason().to_owned());
+            })
+        };
+        (Breaker::new(sink, "store".into()), told)
+    }
+
+    #[test]
+    fn five_in_a_row_without_an_answer_open_it() {
+        let (breaker, told) = breaker();
+        for _ in 0..3 {
+            for _ in 1..PATIENCE {
+                assert!(!breaker.fail(Cause::Timeout));
+            }
+            assert!(!breaker.is_open());
+            breaker.succeed();
+        }
+        let opened = [(); 6].map(|()| breaker.fail(Cause::Timeout));
+        assert_eq!(opened, [false, false, false, false, true, false]);
+        assert!(breaker.is_open());
+        assert_eq!(*told.lock().unwrap(), [Cause::Timeout.as_str()]);
+        breaker.close();
+        // They are counted anew.
+        assert!(!breaker.fail(Cause::Timeout));
+        assert!(!breaker.is_open());
+        assert_eq!(told.lock().unwrap().len(), 2);
+        assert_eq!(breaker.failures(), 19);
+    }
+
+    #[test]
+    fn nodes_that_are_away_open_it_where_none_answers() {
+        let (breaker, told) = breaker();
+        let mut first = true;
+        for _ in 0..3 {
+            for _ in 1..PATIENCE_WITH_NODES {
+                assert_eq!(breaker.fail(Cause::Node), first);
+                first = false;
+            }
+            assert!(!breaker.is_open());
+            breaker.succeed();
+        }
+        // Of one that is away, one is told once.
+        assert_eq!(*told.lock().unwrap(), [Cause::Node.as_str()]);
+        let opened = (0..PATIENCE_WITH_NODES).filter(|_| breaker.fail(Cause::Node));
+        assert_eq!(opened.count(), 1);
+        assert!(breaker.is_open());
+        assert_eq!(*told.lock().unwrap(), [Cause::Node.as_str(); 2]);
+    }
+
+    #[test]
+    fn a_node_is_no_news_where_the_store_is_away() {
+        let (breaker, told) = breaker();
+        assert!(breaker.fail(Cause::Connection));
+        assert!(breaker.fail(Cause::Node));
+        assert!(!breaker.fail(Cause::Node));
+        assert_eq!(*told.lock().unwrap(), [Cause::Connection.as_str()]);
+        breaker.close_in_part();
+        assert!(!breaker.is_open());
+        // It is known already that a node is away.
+        assert!(!breaker.fail(Cause::Node));
+        breaker.close();
+        let again = "shared store answers again";
+        assert_eq!(told.lock().unwrap().last().map(String::as_str), Some(again));
+        assert_eq!(told.lock().unwrap().len(), 3);
+        breaker.close();
+        breaker.close_in_part();
+        assert_eq!(told.lock().unwrap().len(), 3);
+    }
+}

@@ -382,6 +382,9 @@ mod tests {
     #[test]
     fn errors_and_debug_show_no_secret() {
         let error = builder("redis://:hunter2@one").build().unwrap_err();
+        let expected =
+            "address of the shared store holds a user or a password: set them by themselves";
+        assert_eq!(error.to_string(), expected);
         let shown = format!("{error} {error:?} {:?}", builder("redis://:hunter2@one"));
         assert!(!shown.contains("hunter2") && !shown.contains("0123456789abcdef"));
     }

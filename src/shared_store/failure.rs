@@ -254,6 +254,9 @@ mod tests {
         check("NOPERM", None, Cause::Permission);
         check("WRONGPASS", None, Cause::Authentication);
         check("CLUSTERDOWN", None, Cause::Cluster);
+        for code in ["MOVED", "ASK", "TRYAGAIN"] {
+            check(code, Some("3999 127.0.0.1:6381"), Cause::Moving);
+        }
         check("WRONGTYPE", Some("Operation against a key"), Cause::Reply);
         check("ERR", None, Cause::Reply);
         check(
@@ -268,5 +271,26 @@ mod tests {
             Some("OOM command not allowed when used memory"),
             Cause::Memory,
         );
+    }
+
+    #[test]
+    fn what_the_client_says_is_understood() {
+        for (kind, expected) in [
+            (ErrorKind::AuthenticationFailed, Cause::Authentication),
+            (ErrorKind::Client, Cause::Connection),
+            (ErrorKind::Io, Cause::Connection),
+            (ErrorKind::Server(ServerErrorKind::Moved), Cause::Moving),
+            (
+                ErrorKind::Server(ServerErrorKind::NoPerm),
+                Cause::Permission,
+            ),
+            (
+                ErrorKind::Server(ServerErrorKind::ReadOnly),
+                Cause::ReadOnly,
+            ),
+        ] {
+            let error = RedisError::from((kind, "a failure"));
+            assert_eq!(Cause::of(&error), expected, "{kind:?}");
+        }
     }
 }

@@ -120,6 +120,34 @@ mod tests {
         assert_ne!(check("a secret", "x"), check("a secret", "y"));
     }
 
+    /// Or machines would not know each other's clients.
+    #[test]
+    fn numbers_are_written_as_little_endian_ones_of_fixed_width() {
+        #[track_caller]
+        fn same(write: impl FnOnce(&mut WideHasher), bytes: &[u8]) {
+            let key = HashKey::new(&SecretString::from("a secret"));
+            let [mut one, mut other] = [key.hasher(), key.hasher()];
+            write(&mut one);
+            other.write(bytes);
+            assert_eq!(one.finish_wide(), other.finish_wide());
+            assert_eq!(one.finish(), other.finish());
+            assert_ne!(one.finish(), key.hasher().finish());
+        }
+        let long = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16];
+        same(|it| it.write_u8(1), &long[..1]);
+        same(|it| it.write_u16(0x0201), &long[..2]);
+        same(|it| it.write_u32(0x0403_0201), &long[..4]);
+        same(|it| it.write_u64(0x0807_0605_0403_0201), &long[..8]);
+        same(|it| it.write_u128(u128::from_le_bytes(long)), &long);
+        same(|it| it.write_usize(0x0403_0201), &[1, 2, 3, 4, 0, 0, 0, 0]);
+        same(|it| it.write_i8(-2), &[254]);
+        same(|it| it.write_i16(-2), &[254, 255]);
+        same(|it| it.write_i32(-2), &[254, 255, 255, 255]);
+        same(|it| it.write_i64(0x0807_0605_0403_0201), &long[..8]);
+        same(|it| it.write_i128(i128::from_le_bytes(long)), &long);
+        same(|it| it.write_isize(0x0403_0201), &[1, 2, 3, 4, 0, 0, 0, 0]);
+    }
+
     #[test]
     fn debug_shows_nothing_of_the_key() {
         let key = HashKey::new(&SecretString::from("a secret"));

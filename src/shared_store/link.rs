@@ -595,3 +595,77 @@ fn on_connect(error: &RedisError) -> Cause {
         cause => cause,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use redis::IntoConnectionInfo as _;
+    use tokio::time::advance;
+
+    use super::*;
+
+    const MOMENT: Duration = Duration::from_millis(1);
+
+    fn place(host: &str) -> Place {
+        (host.to_owned(), 6379)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_not_answered_is_tried_by_one_at_a_time() {
+        let (absent, node) = (Absent::default(), place("node"));
+        assert!(absent.may_be_tried(&node));
+        assert!(absent.may_be_tried(&node));
+        absent.insert(&node);
+        assert!(!absent.may_be_tried(&node));
+        assert!(absent.may_be_tried(&place("other")));
+        for _ in 0..2 {
+            advance(LEFT_ALONE.saturating_sub(MOMENT)).await;
+            assert!(!absent.may_be_tried(&node));
+            advance(MOMENT).await;
+            assert!(absent.may_be_tried(&node));
+            assert!(!absent.may_be_tried(&node));
+        }
+        absent.remove(&node);
+        assert!(absent.may_be_tried(&node));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nodes_that_are_gone_for_good_are_forgotten() {
+        let absent = Absent::default();
+        let [early, late, last] = ["early", "late", "last"].map(place);
+        absent.insert(&early);
+        advance(REMEMBERED.saturating_sub(MOMENT)).await;
+        absent.insert(&late);
+        assert!(absent.since(&early) < absent.since(&late));
+        assert!(absent.since(&early).is_some());
+        advance(MOMENT).await;
+        absent.insert(&last);
+        assert_eq!(absent.since(&early), None);
+        assert!(absent.since(&late).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn slots_are_read_again_where_they_have_moved_and_not_too_often() {
+        let node = Value::Array(vec![Value::BulkString(b"node".into()), Value::Int(6379)]);
+        let range = Value::Array(vec![Value::Int(0), Value::Int(99), node]);
+        let cluster = Arc::new(Cluster {
+            slots: Slots::read(&Value::Array(vec![range]), "").unwrap(),
+            template: "redis://node".into_connection_info().unwrap(),
+            nodes: Mutex::default(),
+            absent: Arc::default(),
+            stale: Arc::default(),
+            opened: Instant::now(),
+            response: Duration::from_secs(1),
+        });
+        assert_eq!(cluster.place(99), Some(place("node")));
+        assert_eq!(cluster.place(100), None);
+        let link = Link::Cluster(Arc::clone(&cluster));
+        advance(REOPEN.saturating_sub(MOMENT)).await;
+        assert!(!link.is_dead());
+        cluster.is_stale();
+        assert!(!link.is_dead());
+        advance(MOMENT).await;
+        assert!(link.is_dead());
+        cluster.stale.store(false, Ordering::Relaxed);
+        assert!(!link.is_dead());
+    }
+}

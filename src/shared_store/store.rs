@@ -368,4 +368,18 @@ mod tests {
         time::sleep(STANDS / 2).await;
         assert_eq!(store.0.first_pause(), FIRST_PAUSE);
     }
+
+    #[test]
+    fn so_many_are_in_flight_and_no_more() {
+        let hash_key = SecretString::from("0123456789abcdef");
+        let store = RedisStore::builder("redis://127.0.0.1:1", hash_key).max_in_flight(2);
+        let store = store.build().unwrap();
+        let mut places = [(); 4].map(|()| Place::take(store.inner()));
+        let taken = places.each_ref().map(Option::is_some);
+        assert_eq!(taken, [true, true, false, false]);
+        places[0] = None;
+        assert!(Place::take(store.inner()).is_some());
+        places[1] = None;
+        assert_eq!(store.0.in_flight.load(Ordering::Relaxed), 0);
+    }
 }

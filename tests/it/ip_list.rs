@@ -355,14 +355,20 @@ fn a_watcher_reloads_when_it_is_told_to() {
         dir, file, events, ..
     } = Fixture::new("192.0.2.1\n");
     let list = file.list();
+    let write = |content| {
+        // The watcher may be reading already, and must not see half of a file.
+        let new = dir.path().join("new.txt");
+        fs::write(&new, content).unwrap();
+        fs::rename(new, dir.path().join("list.txt")).unwrap();
+    };
+    write("192.0.2.2\n");
     let watcher = IpListWatcher::spawn([file], Duration::from_secs(3_600)).unwrap();
-    // The watcher may be reading already, and must not see half of a file.
-    let new = dir.path().join("new.txt");
-    fs::write(&new, "192.0.2.2\n").unwrap();
-    fs::rename(new, dir.path().join("list.txt")).unwrap();
+    assert!(events.recv().unwrap().starts_with("ip_list_reloaded"));
+    // It has looked after the file, and would not for an hour.
+    write("192.0.2.3\n");
     watcher.reload();
     assert!(events.recv().unwrap().starts_with("ip_list_reloaded"));
-    assert!(list.contains("192.0.2.2".parse().unwrap()));
+    assert!(list.contains("192.0.2.3".parse().unwrap()));
     // The thread drops the files, and with them the sink, when it ends.
     drop(watcher);
     assert!(events.recv().is_err());

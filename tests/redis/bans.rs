@@ -10,8 +10,10 @@ use http::{Request, Response, StatusCode};
 use palisade::{
     client_ip::{ClientIpLayer, ClientIpSource, PeerAddr},
     clock::ManualClock,
+    enforce::EnforceLayer,
     event::NullSink,
     jail::{BanTime, Jail, JailHandle, JailLayer, Rule},
+    policy::DryRun,
     shared_store::RedisStore,
 };
 use tower::{Layer as _, ServiceExt as _, service_fn};
@@ -41,21 +43,23 @@ fn has(handle: &JailHandle, last: u8) -> bool {
         .any(|ban| ban.client().contains(&client(last)))
 }
 
-async fn status(jail: &Jail, last: u8) -> StatusCode {
+fn request(last: u8) -> Request<()> {
     let peer = SocketAddr::from((client(last), 50_000));
-    let request = Request::get("/")
-        .extension(PeerAddr::from(peer))
-        .body(())
-        .unwrap();
-    let inner = service_fn(|_: Request<()>| async {
-        let mut response = Response::new(String::new());
-        *response.status_mut() = StatusCode::UNAUTHORIZED;
-        Ok::<_, Infallible>(response)
-    });
+    let request = Request::get("/").extension(PeerAddr::from(peer));
+    request.body(()).unwrap()
+}
+
+async fn unauthorized(_: Request<()>) -> Result<Response<String>, Infallible> {
+    let mut response = Response::new(String::new());
+    *response.status_mut() = StatusCode::UNAUTHORIZED;
+    Ok(response)
+}
+
+async fn status(jail: &Jail, last: u8) -> StatusCode {
     let layers = ClientIpLayer::new(ClientIpSource::Peer)
         .with_sink(NullSink)
-        .layer(JailLayer::new(jail.clone()).layer(inner));
-    layers.oneshot(request).await.unwrap().status()
+        .layer(JailLayer::new(jail.clone()).layer(service_fn(unauthorized)));
+    layers.oneshot(request(last)).await.unwrap().status()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -133,6 +137,8 @@ async fn a_store_that_has_lost_the_newest_bans_is_told_them_again() {
     let (one, two) = (jail(&server.store()), jail(&server.store()));
     one.handle().ban(client(1), HOUR).unwrap();
     assert!(one.handle().synchronize(PATIENCE).await);
+    // Once it is back, it may have been told of the others before anybody can look.
+    assert_eq!(server.cli(&["hlen", "palisade:{bans}:entries"]), "1");
     assert_eq!(server.cli(&["save"]), "OK");
     for last in 2..=9 {
         one.handle().ban(client(last), HOUR).unwrap();
@@ -144,7 +150,6 @@ async fn a_store_that_has_lost_the_newest_bans_is_told_them_again() {
     .await;
     server.kill();
     server.spawn();
-    assert_eq!(server.cli(&["hlen", "palisade:{bans}:entries"]), "1");
     one.handle().ban(client(10), HOUR).unwrap();
     eventually("the other hears of the next", async || {
         has(&two.handle(), 10)
@@ -156,6 +161,84 @@ async fn a_store_that_has_lost_the_newest_bans_is_told_them_again() {
         three.handle().bans().len() == 10
     })
     .await;
+}
+
+/// The store tells of them in several answers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_bans_are_read_as_a_whole() {
+    let server = Server::start();
+    let one = jail(&server.store());
+    for number in 0..600_u32 {
+        let client = IpAddr::V4((0x0a00_0000 + number).into());
+        one.handle().ban(client, HOUR).unwrap();
+    }
+    eventually("all are in the store", async || {
+        server.cli(&["hlen", "palisade:{bans}:entries"]) == "600"
+    })
+    .await;
+    let two = jail(&server.store());
+    assert!(two.handle().synchronize(PATIENCE).await);
+    assert_eq!(two.handle().bans().len(), 600);
+}
+
+/// What would be a ban is none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bans_of_a_dry_run_are_told_to_nobody() {
+    let mut server = Server::new(&[]);
+    let jail = jail(&server.store());
+    let dry_run = EnforceLayer::new(DryRun::new(jail.clone())).with_sink(NullSink);
+    let layers = ClientIpLayer::new(ClientIpSource::Peer)
+        .with_sink(NullSink)
+        .layer(dry_run.layer(service_fn(unauthorized)));
+    for _ in 0..2 {
+        let response = layers.clone().oneshot(request(7)).await.unwrap();
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+    }
+    assert!(has(&jail.handle(), 7));
+    jail.handle().ban(client(8), HOUR).unwrap();
+    // Once the store is there, it is told of all that hold.
+    server.spawn();
+    eventually("the jail has told its bans", async || {
+        jail.handle().synchronize(PATIENCE).await
+    })
+    .await;
+    let entries = server.cli(&["hkeys", "palisade:{bans}:entries"]);
+    assert_eq!(entries, "203.0.113.8/32");
+}
+
+/// The task goes with the runtime that it was on.
+#[test]
+fn bans_are_told_from_another_runtime_as_well() {
+    let server = Server::start();
+    let jail = jail(&server.store());
+    for (number, last) in [(1, 7), (2, 8)] {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            jail.handle().ban(client(last), HOUR).unwrap();
+            eventually("the store knows of it", async || {
+                jail.handle().synchronize(PATIENCE).await;
+                server.cli(&["hlen", "palisade:{bans}:entries"]) == number.to_string()
+            })
+            .await;
+        });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_listens_for_a_jail_that_is_gone() {
+    let server = Server::start();
+    let listen = async |expected: &str| {
+        let expected = format!("palisade:{{bans}}:news\n{expected}");
+        eventually("so many listen", async || {
+            server.cli(&["pubsub", "numsub", "palisade:{bans}:news"]) == expected
+        })
+        .await;
+    };
+    let jail = jail(&server.store());
+    assert!(jail.handle().synchronize(PATIENCE).await);
+    listen("1").await;
+    drop(jail);
+    listen("0").await;
 }
 
 /// A message that was missed is made up for by looking.

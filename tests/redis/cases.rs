@@ -5,8 +5,10 @@ use std::time::Duration;
 use http::Request;
 use palisade::{
     client_ip::PeerAddr,
+    clock::ManualClock,
     policy::{Check, Decision, Policy as _, RequestHead},
     rate_limit::{Quota, QuotaSet, RateLimit, RateLimiter, Retry, SharedRateLimiter},
+    shared_store::OnStoreFailure,
 };
 
 use crate::support::{Server, builder, eventually};
@@ -202,6 +204,27 @@ async fn a_remembered_refusal_does_not_ask_the_store() {
     assert!(limiter.check("key", 1).await.unwrap().is_admitted());
 }
 
+#[tokio::test]
+async fn a_remembered_refusal_is_forgotten_while_the_store_is_away() {
+    let mut server = Server::start();
+    let store = server.store();
+    // By this clock, it is as fresh as ever.
+    let limiter = SharedRateLimiter::builder(&store, "test", slow(1))
+        .on_failure(OnStoreFailure::Allow)
+        .clock(ManualClock::new())
+        .build()
+        .unwrap();
+    assert!(limiter.check("key", 1).await.unwrap().is_admitted());
+    assert!(!limiter.check("key", 1).await.unwrap().is_admitted());
+    server.kill();
+    eventually("the store is away", async || {
+        let _ = limiter.check("other", 1).await.unwrap();
+        !store.is_available()
+    })
+    .await;
+    assert!(limiter.check("key", 1).await.unwrap().is_admitted());
+}
+
 /// Point 7: changed quotas keep what has been spent.
 #[tokio::test]
 async fn replaced_quotas_keep_what_was_spent() {
@@ -295,6 +318,9 @@ async fn reservations_are_settled_in_the_store() {
     remaining(1).await;
     shared.reserve("key", 1).await.unwrap().unwrap().settle(100);
     remaining(0).await;
+    // Who has overdrawn may look, and gets nothing.
+    assert!(shared.check("key", 0).await.unwrap().is_admitted());
+    assert_eq!(shared.check_up_to("key", 5).await.unwrap().cost(), 0);
     // The overdraft has to come back first, and is no more than it may be.
     let refused = shared.check("key", 1).await.unwrap();
     let Retry::After(wait) = refused.retry() else {
@@ -333,12 +359,18 @@ async fn reservations_settled_out_of_order_credit_no_later_charge() {
     assert!(after.is_empty() || after == before, "{before} {after}");
 }
 
-/// Whatever is canceled comes back, first or last.
+/// Whatever is canceled comes back, first or last, or second and first.
 #[tokio::test]
 async fn all_that_is_canceled_comes_back() {
     let server = Server::start();
     let shared = limiter(&server, slow(10));
-    for (spent, order) in [(0, [0, 1, 2, 3]), (2, [0, 1, 2, 3]), (2, [3, 2, 1, 0])] {
+    for (spent, order) in [
+        (0, [0, 1, 2, 3]),
+        (2, [0, 1, 2, 3]),
+        (2, [3, 2, 1, 0]),
+        // What was given back of the second is none of the first, whatever the store remembers.
+        (0, [1, 0, 2, 3]),
+    ] {
         // Nor what a reset would leave behind.
         server.cli(&["flushall"]);
         let _ = shared.check("key", spent).await.unwrap();

@@ -140,6 +140,29 @@ async fn a_slot_that_moves_is_followed_and_nothing_is_lost() {
     assert_eq!(from.cli(&["keys", "*moving*"]), "");
 }
 
+/// While a slot moves, a client that has moved already is counted where it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_has_moved_before_its_slot_is_found() {
+    let servers = start();
+    let limiter = denying(&store(&servers), "asking", Quota::per_day(100));
+    assert!(limiter.check("key", 1).await.unwrap().is_admitted());
+    let key_of = |it: &Server| it.cli(&["keys", "*:asking:*"]);
+    let from = servers.iter().find(|it| !key_of(it).is_empty()).unwrap();
+    let to = servers.iter().find(|it| it.port != from.port).unwrap();
+    let key = key_of(from);
+    let slot = from.cli(&["cluster", "keyslot", &key]);
+    let ids = [from, to].map(|it| it.cli(&["cluster", "myid"]));
+    to.cli(&["cluster", "setslot", &slot, "importing", &ids[0]]);
+    from.cli(&["cluster", "setslot", &slot, "migrating", &ids[1]]);
+    let port = to.port.to_string();
+    let moved = from.cli(&["migrate", "127.0.0.1", &port, &key, "0", "5000"]);
+    assert_eq!(moved, "OK");
+    for remaining in [98, 97] {
+        let verdict = limiter.check("key", 1).await.unwrap();
+        assert_eq!(verdict.remaining(), remaining);
+    }
+}
+
 /// Nodes may leave it to their clients to know where they are.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_that_tell_no_host_are_on_that_of_the_one_who_was_asked() {
@@ -153,9 +176,11 @@ async fn nodes_that_tell_no_host_are_on_that_of_the_one_who_was_asked() {
     let from = servers.iter().find(|it| !key_of(it).is_empty()).unwrap();
     let to = servers.iter().find(|it| it.port != from.port).unwrap();
     let slot = from.cli(&["cluster", "keyslot", &key_of(from)]);
-    let id = to.cli(&["cluster", "myid"]);
+    let [id_of_from, id] = [from, to].map(|it| it.cli(&["cluster", "myid"]));
     from.cli(&["del", &key_of(from)]);
-    for server in &servers {
+    // Who imports a slot has the last word: else a message of before, that the other has it, may undo the move.
+    to.cli(&["cluster", "setslot", &slot, "importing", &id_of_from]);
+    for server in [to].into_iter().chain(&servers) {
         server.cli(&["cluster", "setslot", &slot, "node", &id]);
     }
     assert!(limiter.check("key", 1).await.unwrap().is_admitted());

@@ -437,3 +437,20 @@ fn where_no_runtime_is_the_limit_decides_and_nobody_panics() {
         other => panic!("{other:?}"),
     }
 }
+
+/// The task that looks when the store is back goes with the runtime that it was on.
+#[test]
+fn a_store_that_is_back_is_found_from_another_runtime() {
+    let mut server = Server::new(&[]);
+    let store = server.store();
+    let limiter = denying(&store, "runtimes", Quota::per_day(100));
+    let runtime = || tokio::runtime::Runtime::new().unwrap();
+    runtime().block_on(async {
+        assert!(limiter.check("key", 1).await.is_err());
+    });
+    assert!(!store.is_available());
+    server.spawn();
+    runtime().block_on(eventually("the store decides", async || {
+        limiter.check("key", 1).await.is_ok()
+    }));
+}

@@ -86,7 +86,24 @@ mod tests {
             "ban 1000000 1500000 3000000 2 trap",
             Some((-1000, -500)),
         );
+        check(
+            "203.0.113.7/32",
+            "ban 2010000 2010000 2010000 1 of no time",
+            Some((10, 10)),
+        );
         check("203.0.113.7/32", "lifted", Some((0, 0)));
+    }
+
+    #[test]
+    fn what_ended_before_there_was_time_is_nothing() {
+        let now = UNIX_EPOCH + Duration::from_secs(10);
+        for (entry, expected) in [
+            ("ban 1989000 1990000 2000000 1 x", true),
+            ("ban 1989000 1989999 2000000 1 x", false),
+        ] {
+            let found = read("203.0.113.7/32", entry, 2_000_000, now);
+            assert_eq!(found.is_some(), expected, "{entry}");
+        }
     }
 
     #[test]
@@ -101,6 +118,10 @@ mod tests {
             ("203.0.113.7/32", "ban 1 2 99999999999999999999 1 x"),
         ] {
             check(client, entry, None);
+        }
+        for (length, expected) in [(64, Some((0, 60))), (65, None)] {
+            let entry = format!("ban 2000000 2060000 2060000 1 {}", "a".repeat(length));
+            check("203.0.113.7/32", &entry, expected);
         }
     }
 }

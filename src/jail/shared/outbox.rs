@@ -104,3 +104,77 @@ impl Outbox {
         self.synced.subscribe()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use secrecy::SecretString;
+
+    use super::*;
+    use crate::{event::sink::NullSink, jail::ban::Ban};
+
+    fn outbox(max: usize) -> Outbox {
+        let hash_key = SecretString::from("0123456789abcdef");
+        let store = RedisStore::builder("redis://127.0.0.1:1", hash_key).sink(NullSink);
+        Outbox::new(store.build().unwrap(), max)
+    }
+
+    fn key(last: u8) -> BanKey {
+        let net = format!("203.0.113.{last}/32").parse().unwrap();
+        BanKey::of_net(net).unwrap()
+    }
+
+    fn ban(last: u8) -> Change {
+        let ban = Ban {
+            key: key(last),
+            rule: "rule".into(),
+            start: UNIX_EPOCH,
+            end: UNIX_EPOCH + Duration::from_secs(60),
+            count: 1,
+        };
+        let forget = ban.end;
+        Change::Ban(StoredBan { ban, forget }, false)
+    }
+
+    #[test]
+    fn a_full_box_says_so_once_and_takes_news_of_those_in_it() {
+        let outbox = outbox(2);
+        for last in [1, 2, 1, 2] {
+            outbox.push(key(last), ban(last));
+        }
+        assert!(!outbox.take_overflowed());
+        outbox.push(key(3), ban(3));
+        outbox.push(key(1), Change::Lift);
+        assert_eq!([1, 2, 3].map(|it| outbox.has(key(it))), [true, true, false]);
+        assert!(outbox.take_overflowed());
+        assert!(!outbox.take_overflowed());
+        let taken = outbox.take();
+        let lifted = |it: &(BanKey, Change)| matches!(it.1, Change::Lift);
+        assert_eq!(taken.len(), 2);
+        assert!(taken.iter().all(|it| lifted(it) == (it.0 == key(1))));
+        assert!(outbox.take().is_empty());
+    }
+
+    #[test]
+    fn what_could_not_be_told_gives_way_to_what_is_later() {
+        let outbox = outbox(1);
+        outbox.push(key(1), Change::Lift);
+        outbox.put_back(key(1), ban(1));
+        // There was room for it before.
+        outbox.put_back(key(2), ban(2));
+        let lifted = |it: (BanKey, Change)| (it.0 == key(1), matches!(it.1, Change::Lift));
+        let mut taken: Vec<_> = outbox.take().into_iter().map(lifted).collect();
+        taken.sort_unstable();
+        assert_eq!(taken, [(false, false), (true, true)]);
+    }
+
+    #[test]
+    fn one_task_sees_to_the_box_at_a_time() {
+        let outbox = outbox(1);
+        assert!(outbox.must_start());
+        assert!(!outbox.must_start());
+        outbox.stopped();
+        assert!(outbox.must_start());
+    }
+}

@@ -276,3 +276,49 @@ pub(crate) const BANS: &str = include_str!("bans.lua");
 const CHANNEL: &str = "{bans}:news";
 /// An instance that has been away for longer than this, in milliseconds, may have a lifted ban of which the store never knew.
 const TOMBSTONE: u64 = 3_600_000;
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Instant, SystemTime};
+
+    use super::*;
+    use crate::jail::ban::Ban;
+
+    fn ban(end: SystemTime) -> Ban {
+        let net = "203.0.113.7/32".parse().unwrap();
+        Ban {
+            key: BanKey::of_net(net).unwrap(),
+            rule: "rule".into(),
+            start: SystemTime::UNIX_EPOCH,
+            end,
+            count: 1,
+        }
+    }
+
+    /// Clocks differ, and the way to the store takes time.
+    #[test]
+    fn bans_that_end_at_nearly_the_same_time_are_the_same() {
+        let end = SystemTime::UNIX_EPOCH + Duration::from_secs(60);
+        let moment = Duration::from_millis(1);
+        let own = Record {
+            ban: ban(end),
+            end: Instant::now(),
+            forget: Instant::now(),
+            enforced: true,
+            is_over: false,
+        };
+        for (apart, expected) in [
+            (Duration::ZERO, true),
+            (SAME.saturating_sub(moment), true),
+            (SAME, false),
+        ] {
+            for end in [end + apart, end - apart] {
+                let other = StoredBan {
+                    ban: ban(end),
+                    forget: end,
+                };
+                assert_eq!(is_same(&own, &other), expected, "{apart:?}");
+            }
+        }
+    }
+}

@@ -779,4 +779,42 @@ mod tests {
         table.force(key, 0, &correction);
         assert!(tiered(&table, key, 0, &large).is_none());
     }
+
+    #[test]
+    fn a_key_without_a_place_is_looked_at_where_it_is_charged() {
+        let own = QuotaSet::from(Quota::per_day(1).with_burst(5));
+        let tier = QuotaSet::from(Quota::per_day(1).with_burst(9));
+        let (table, key) = full(&own);
+        for spent in 0..3 {
+            table.charge(key, Cost::Exactly(1), 0, None, |_| {});
+            tiered(&table, key, 0, &tier);
+            for (quotas, capacity) in [(None, 5), (Some(&tier), 9)] {
+                let left = table.peek(key, 1, 0, quotas, |found| {
+                    found.before.remaining(found.quotas, 0)
+                });
+                assert_eq!(left, capacity - 1 - spent);
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_key_without_a_place_owes_is_owed_where_it_was_charged() {
+        let own = QuotaSet::from(Quota::per_day(1).with_burst(5));
+        let tier = QuotaSet::from(Quota::per_day(1).with_burst(9));
+        let (table, key) = full(&own);
+        let open = table.charge(key, Cost::Exactly(1), 0, None, |found| found.keep_open(key));
+        let correction = Correction {
+            quotas: &own,
+            own_quotas: true,
+            open: open.unwrap(),
+            units: 3,
+        };
+        table.force(key, 0, &correction);
+        let left = |quotas| {
+            table.peek(key, 1, 0, quotas, |found| {
+                found.before.remaining(found.quotas, 0)
+            })
+        };
+        assert_eq!((left(None), left(Some(&tier))), (1, 9));
+    }
 }
