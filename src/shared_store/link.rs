@@ -598,10 +598,13 @@ fn on_connect(error: &RedisError) -> Cause {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use redis::IntoConnectionInfo as _;
     use tokio::time::advance;
 
     use super::*;
+    use crate::{secret::SecretString, shared_store::hash::HashKey};
 
     const MOMENT: Duration = Duration::from_millis(1);
 
@@ -645,27 +648,45 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn slots_are_read_again_where_they_have_moved_and_not_too_often() {
-        let node = Value::Array(vec![Value::BulkString(b"node".into()), Value::Int(6379)]);
+        let node = Value::Array(vec![Value::BulkString(b"127.0.0.1".into()), Value::Int(1)]);
         let range = Value::Array(vec![Value::Int(0), Value::Int(99), node]);
-        let cluster = Arc::new(Cluster {
+        let known = Known {
             slots: Slots::read(&Value::Array(vec![range]), "").unwrap(),
-            template: "redis://node".into_connection_info().unwrap(),
-            nodes: Mutex::default(),
+            template: "redis://127.0.0.1:1".into_connection_info().unwrap(),
+        };
+        let cluster = Arc::new(Cluster {
+            known: ArcSwap::from_pointee(known),
+            seats: Mutex::default(),
+            settings: Arc::new(Settings {
+                addresses: Vec::new(),
+                topology: Topology::Cluster,
+                username: None,
+                password: None,
+                hash_key: HashKey::new(&SecretString::from("0123456789abcdef")),
+                prefix: String::new(),
+                deadline: Duration::from_millis(50),
+                max_in_flight: 1,
+                instances: NonZeroU32::MIN,
+            }),
+            response: Duration::from_secs(1),
             absent: Arc::default(),
             stale: Arc::default(),
-            opened: Instant::now(),
-            response: Duration::from_secs(1),
+            read: Mutex::new(Instant::now()),
+            tasks: Mutex::default(),
         });
-        assert_eq!(cluster.place(99), Some(place("node")));
+        assert_eq!(cluster.place(99), Some(("127.0.0.1".to_owned(), 1)));
         assert_eq!(cluster.place(100), None);
-        let link = Link::Cluster(Arc::clone(&cluster));
+        // Asks where the slots are, if it is time; returns whether it did.
+        let reads = || {
+            cluster.see_to_slots();
+            !cluster.tasks.lock().unwrap().is_empty()
+        };
         advance(REOPEN.saturating_sub(MOMENT)).await;
-        assert!(!link.is_dead());
+        assert!(!reads());
         cluster.is_stale();
-        assert!(!link.is_dead());
+        assert!(!reads());
         advance(MOMENT).await;
-        assert!(link.is_dead());
-        cluster.stale.store(false, Ordering::Relaxed);
-        assert!(!link.is_dead());
+        assert!(reads());
+        assert!(!cluster.stale.load(Ordering::Relaxed));
     }
 }
