@@ -45,13 +45,14 @@ enum Order {
 }
 
 impl IpListWatcher {
-    /// Starts to look after files, at once and then at each interval.
+    /// Starts to look after files, at once and then at each interval. Less than a second is read as a second.
     ///
     /// # Errors
     ///
     /// Fails if the operating system gives no thread.
     pub fn spawn(files: impl IntoIterator<Item = IpListFile>, every: Duration) -> io::Result<Self> {
         let mut files: Vec<_> = files.into_iter().collect();
+        let every = every.max(Duration::from_secs(1));
         let control = Arc::new(Control::default());
         let watcher = Self {
             control: Arc::clone(&control),

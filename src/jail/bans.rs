@@ -95,13 +95,26 @@ impl BanTable {
         }
     }
 
-    /// Makes a ban unless there is one; `make` is told how many bans of the client are remembered.
-    pub(crate) fn make(&self, key: BanKey, now: Instant, make: impl FnOnce(u32) -> Record) -> Made {
+    /// Makes a ban unless there is one, or in the place of it; `make` is told how many bans of the client are remembered.
+    pub(crate) fn make(
+        &self,
+        key: BanKey,
+        now: Instant,
+        replaces: bool,
+        make: impl FnOnce(u32) -> Record,
+    ) -> Made {
         match self.map.entry(key) {
             Entry::Occupied(mut entry) => {
                 let former = entry.get();
                 if former.is_active(now) {
-                    return Made::Already;
+                    if !replaces {
+                        return Made::Already;
+                    }
+                    // Nobody is told of its end, for it has another one.
+                    let record = make(0);
+                    let ban = record.ban.clone();
+                    entry.insert(record);
+                    return Made::New { ban, over: None };
                 }
                 let before = if now < former.forget {
                     former.ban.count
@@ -154,6 +167,28 @@ impl BanTable {
             }
             entry.insert(record);
         }
+    }
+
+    /// Puts a ban in the place of the one that the client has, or of none; returns `false` where the table is full. The client is not free for a moment.
+    #[cfg(feature = "redis")]
+    pub(crate) fn replace(&self, record: Record) -> bool {
+        let is_over = record.is_over;
+        let was_over = match self.map.entry(record.ban.key) {
+            Entry::Occupied(mut entry) => entry.insert(record).is_over,
+            Entry::Vacant(entry) => {
+                if !self.reserve() {
+                    return false;
+                }
+                entry.insert(record);
+                true
+            }
+        };
+        match (was_over, is_over) {
+            (false, true) => self.active.lower(),
+            (true, false) => self.active.raise(),
+            (false, false) | (true, true) => {}
+        }
+        true
     }
 
     /// Drops a ban and the memory of it; returns it where it was active or its end not yet noticed.
@@ -266,7 +301,7 @@ mod tests {
 
     fn make(table: &BanTable, number: u32, now: Instant, memory: Duration) -> Made {
         let key = BanKey::V4(number);
-        table.make(key, now, |before| Record {
+        table.make(key, now, false, |before| Record {
             ban: Ban {
                 key,
                 rule: "test".into(),
@@ -286,6 +321,50 @@ mod tests {
         assert_eq!(table.map.len(), len);
         assert_eq!(table.len.load(Ordering::Relaxed), len);
         assert_eq!(table.active(), active);
+    }
+
+    #[test]
+    fn a_ban_takes_the_place_of_another_in_a_full_table() {
+        let table = BanTable::new(1);
+        let now = Instant::now();
+        assert!(matches!(
+            make(&table, 1, now, TIME),
+            Made::New { over: None, .. }
+        ));
+        let key = BanKey::V4(1);
+        let record = table.map.get(&key).unwrap().clone();
+        let longer = |_| Record {
+            end: now + 2 * TIME,
+            forget: now + 2 * TIME,
+            ..record.clone()
+        };
+        assert!(matches!(table.make(key, now, false, longer), Made::Already));
+        assert!(matches!(
+            table.make(key, now, true, longer),
+            Made::New { over: None, .. }
+        ));
+        check_counts(&table, 1, 1);
+        assert!(table.is_active(key, now + TIME));
+        #[cfg(feature = "redis")]
+        {
+            let over = Record {
+                is_over: true,
+                ..record.clone()
+            };
+            assert!(table.replace(over));
+            check_counts(&table, 1, 0);
+            assert!(table.replace(record.clone()));
+            check_counts(&table, 1, 1);
+            let other = Record {
+                ban: Ban {
+                    key: BanKey::V4(2),
+                    ..longer(0).ban
+                },
+                ..longer(0)
+            };
+            assert!(!table.replace(other));
+            check_counts(&table, 1, 1);
+        }
     }
 
     #[test]

@@ -100,7 +100,8 @@ impl JailBuilder {
 
     /// Never bans these addresses, such as an office or a monitor. Called several times, all of them are exempt.
     ///
-    /// Loopback addresses and trusted proxies are always exempt.
+    /// Loopback addresses are always exempt, and requests whose client is a trusted proxy: to ban that proxy [by hand](crate::jail::JailHandle::ban)
+    /// bans nobody, unless its addresses are named here, where it is refused.
     pub fn exempt(mut self, addresses: IpSet) -> Self {
         self.exempt.push(addresses);
         self
@@ -202,7 +203,7 @@ impl JailBuilder {
             tells_end: self.tells_end,
             bans: BanTable::new(self.max_bans),
             failures: FailureTable::new(self.max_counters),
-            file: self.file.map(BanFile::new),
+            file: self.file.map(|path| BanFile::new(path, self.max_bans)),
             #[cfg(feature = "redis")]
             shared: self.shared.map(|store| Outbox::new(store, self.max_bans)),
             #[cfg(feature = "redis")]

@@ -20,6 +20,8 @@ const HEADER: &str = "palisade-bans 1";
 
 /// No file of bans is larger.
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
+/// More than the line of a ban has: a network, three times, a count, and the name of a rule.
+const LONGEST_LINE: u64 = 256;
 
 /// A ban as it is stored: with wall-clock times alone, for no other clock outlives the process.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -53,14 +55,19 @@ impl StoredBan {
 #[derive(Debug)]
 pub(crate) struct BanFile {
     path: PathBuf,
+    /// How much is read: more than all bans there may be take.
+    max_bytes: u64,
     /// Held while writing: two writers would share the temporary file.
     writing: Mutex<()>,
 }
 
 impl BanFile {
-    pub(crate) fn new(path: PathBuf) -> Self {
+    /// Takes a file of up to so many bans.
+    pub(crate) fn new(path: PathBuf, max_bans: usize) -> Self {
+        let lines = u64::try_from(max_bans).unwrap_or(u64::MAX);
         Self {
             path,
+            max_bytes: MAX_BYTES.max(lines.saturating_mul(LONGEST_LINE)),
             writing: Mutex::new(()),
         }
     }
@@ -77,18 +84,21 @@ impl BanFile {
         }
         let mut text = String::new();
         File::open(&self.path)
-            .and_then(|file| file.take(MAX_BYTES + 1).read_to_string(&mut text))
+            .and_then(|file| {
+                file.take(self.max_bytes.saturating_add(1))
+                    .read_to_string(&mut text)
+            })
             .map_err(|error| self.error("read", Problem::Io(error)))?;
-        if MAX_BYTES < text.len() as u64 {
+        if self.max_bytes < text.len() as u64 {
             return Err(self.error("read", Problem::TooLarge));
         }
         parse(&text).map_err(|line| self.error("read", Problem::Line(line)))
     }
 
     /// Replaces the file: whoever reads it, or starts after a crash, sees the old one or the new one and nothing between.
-    pub(crate) fn write(&self, bans: &[StoredBan]) -> Result<(), BanFileError> {
+    pub(crate) fn write(&self, bans: impl FnOnce() -> Vec<StoredBan>) -> Result<(), BanFileError> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.replace(bans)
+        self.replace(&bans())
             .map_err(|error| self.error("written", Problem::Io(error)))
     }
 
@@ -323,7 +333,7 @@ mod tests {
         #[test]
         fn what_is_written_is_read(bits in proptest::collection::vec(any::<u64>(), 0..20)) {
             let directory = tempfile::tempdir().unwrap();
-            let file = BanFile::new(directory.path().join("bans"));
+            let file = BanFile::new(directory.path().join("bans"), 1);
             let at = |millis: u64| UNIX_EPOCH + Duration::from_millis(millis);
             let bans: Vec<_> = bits
                 .into_iter()
@@ -338,8 +348,38 @@ mod tests {
                     forget: at(bits >> 28),
                 })
                 .collect();
-            file.write(&bans).unwrap();
+            file.write(|| bans.clone()).unwrap();
             prop_assert_eq!(file.read().unwrap(), bans);
         }
+    }
+
+    #[test]
+    fn what_was_written_can_be_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("bans");
+        // As long as a line can be.
+        let end = UNIX_EPOCH + Duration::from_millis(u64::MAX >> 12);
+        let net = "ffff:ffff:ffff:ffff::/64".parse().unwrap();
+        let ban = Ban {
+            key: BanKey::of_net(net).unwrap(),
+            rule: "r".repeat(64).into(),
+            start: end,
+            end,
+            count: u32::MAX,
+        };
+        let file = BanFile::new(path.clone(), 1);
+        let stored = StoredBan { ban, forget: end };
+        file.write(|| {
+            // Nobody else writes between the bans being looked at and the file being written.
+            assert!(file.writing.try_lock().is_err());
+            vec![stored]
+        })
+        .unwrap();
+        assert_eq!(file.read().unwrap().len(), 1);
+        let length = fs::metadata(&path).unwrap().len();
+        assert!(length < LONGEST_LINE, "{length}");
+        let many = BanFile::new(path, 10_000_000);
+        assert!(10_000_000 * length <= many.max_bytes);
+        assert_eq!(file.max_bytes, MAX_BYTES);
     }
 }

@@ -61,16 +61,12 @@ impl JailHandle {
             reason: "banned by hand",
             ban_time: BanTime::new(length),
             enforced: true,
+            by_hand: true,
             request: None,
         };
-        loop {
-            match self.state.ban(key, self.state.clock.now(), &cause) {
-                Verdict::Already => {
-                    let _ = self.state.bans.lift(key);
-                }
-                Verdict::Banned(ban) => return Ok(ban),
-                Verdict::Full => return Err(BanError(Refused::Full)),
-            }
+        match self.state.ban(key, self.state.clock.now(), &cause) {
+            Verdict::Banned(ban) => Ok(ban),
+            Verdict::Already | Verdict::Full => Err(BanError(Refused::Full)),
         }
     }
 

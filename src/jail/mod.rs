@@ -111,7 +111,8 @@
 //!   all. What is banned in dry run stays where it was. Each instance keeps to its own [exempt](JailBuilder::exempt) addresses, whoever has banned them.
 //! * **Delay.** News go out at once and come in at once, through a channel; every second each instance looks in case it has missed some. A new instance knows
 //!   nothing until it has looked, which `JailHandle::synchronize` waits for. While the store is away, bans hold where they were made; the others
-//!   are told when it is back. A store that has lost bans, as after a restart, is told them again; that one was lifted, it must be told by hand.
+//!   are told when it is back. What is told late undoes nothing: of two bans the one that ends later holds, unless the other was made by hand, and a ban that was
+//!   made after another was lifted stays. A store that has lost bans, as after a restart, is told them again; that one was lifted, it must be told by hand.
 //! * **In the store** are, under the name `palisade:{bans}:entries`, address, rule, count and times of each ban until it is forgotten, and of a lifted one for an
 //!   hour that it was lifted; beside it, numbers that say what is new. The addresses are not hashed, since an instance must be able to list them, so that
 //!   the hash key has no part in it: instances with the same store and prefix share their bans. Times are told by the clock of the store, and the clocks of instances

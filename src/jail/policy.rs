@@ -80,6 +80,7 @@ impl Jail {
             return Check::reject(spared(state.status).with_policy(rule));
         }
         let cause = Cause {
+            by_hand: false,
             rule: &rule,
             reason: "a trap path was touched",
             ban_time: state.traps.ban_time().unwrap_or(state.ban_time),

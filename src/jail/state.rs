@@ -33,7 +33,7 @@ use crate::{
 };
 #[cfg(feature = "redis")]
 use crate::{
-    jail::shared::outbox::{Change, Outbox},
+    jail::shared::outbox::{Change, Outbox, Standing},
     shared_store::script::Script,
 };
 
@@ -71,6 +71,8 @@ pub(crate) struct Cause<'a> {
     pub(crate) reason: &'static str,
     pub(crate) ban_time: BanTime,
     pub(crate) enforced: bool,
+    /// Whether somebody has ordered it, who knows of the ban that there may be: it takes the place of that one.
+    pub(crate) by_hand: bool,
     /// The request that is being decided on.
     pub(crate) request: Option<&'a RequestHead<'a>>,
 }
@@ -121,6 +123,7 @@ impl State {
                     reason: "too many failures",
                     ban_time: rule.ban_time().unwrap_or(self.ban_time),
                     enforced,
+                    by_hand: false,
                     request: None,
                 };
                 if self.is_exempt(client) {
@@ -148,10 +151,10 @@ impl State {
             let length = cause.ban_time.length(before, random);
             new_record(key, now, start, length, cause, before)
         };
-        let mut made = self.bans.make(key, now, record);
+        let mut made = self.bans.make(key, now, cause.by_hand, record);
         if matches!(made, Made::Full) {
             self.tell_expired(&self.bans.make_room(now));
-            made = self.bans.make(key, now, record);
+            made = self.bans.make(key, now, cause.by_hand, record);
         }
         match made {
             Made::Already => Verdict::Already,
@@ -166,9 +169,10 @@ impl State {
                 let event = self
                     .event(Action::ClientBanned, cause.reason, key, cause)
                     .with_span(ban.start, Some(ban.end));
-                self.sink.record(&event);
+                // Before the event: what records it is the application's, and what others have done meanwhile must not come in between.
                 #[cfg(feature = "redis")]
-                self.share(key);
+                self.share(key, cause.by_hand);
+                self.sink.record(&event);
                 Verdict::Banned(ban)
             }
         }
@@ -184,7 +188,7 @@ impl State {
         // It may be another instance that has made the ban.
         #[cfg(feature = "redis")]
         if let Some(outbox) = &self.shared {
-            outbox.push(key, Change::Lift);
+            outbox.push(key, Change::Lift(self.clock.system_now()));
         }
         let record = lifted?;
         if self.clock.now() < record.end {
@@ -198,11 +202,20 @@ impl State {
 
     /// Tells the other instances of a new ban.
     #[cfg(feature = "redis")]
-    fn share(&self, key: BanKey) {
+    fn share(&self, key: BanKey, by_hand: bool) {
         if let (Some(outbox), Some(record)) = (&self.shared, self.bans.record(key))
             && record.enforced
         {
-            outbox.push(key, Change::Ban(StoredBan::of(record), true));
+            let standing = if by_hand {
+                Standing::Always
+            } else {
+                Standing::Longer
+            };
+            outbox.push(key, Change::Ban(StoredBan::of(record), standing));
+            // Somebody may have lifted it just now, and the others would be told of the ban alone.
+            if self.bans.record(key).is_none() {
+                outbox.push(key, Change::Lift(self.clock.system_now()));
+            }
         }
     }
 
@@ -213,32 +226,63 @@ impl State {
         self.tell_expired(&self.bans.sweep(now));
     }
 
-    /// Takes over a ban that was made elsewhere or before: it is not told of again, and replaces none that is there.
-    ///
-    /// Whatever shares bans between instances comes in here.
+    /// Takes over a ban that was made before: it is not told of again, and replaces none that is there.
     pub(crate) fn take_over(&self, stored: StoredBan, now: Instant, system_now: SystemTime) {
-        let addr = stored.ban.key.net().addr();
-        if self.is_exempt(ClientIp::Known(addr)) {
+        if let Some(record) = self.record_of(stored, now, system_now) {
+            self.bans.restore(record);
+        }
+    }
+
+    /// Takes over a ban that was made elsewhere, in the place of the one that is here. It is not told of again.
+    #[cfg(feature = "redis")]
+    pub(crate) fn take_over_anew(&self, stored: StoredBan, now: Instant, system_now: SystemTime) {
+        let (key, rule) = (stored.ban.key, Arc::clone(&stored.ban.rule));
+        let Some(record) = self.record_of(stored, now, system_now) else {
+            self.bans.lift(key);
             return;
+        };
+        if self.bans.replace(record.clone()) {
+            return;
+        }
+        self.tell_expired(&self.bans.make_room(now));
+        if !self.bans.replace(record) {
+            self.tallies.note_skipped(Skipped::Full);
+            let cause = Cause {
+                rule: &rule,
+                reason: "banned by another instance",
+                ban_time: self.ban_time,
+                enforced: true,
+                by_hand: false,
+                request: None,
+            };
+            self.tell_skipped(
+                key,
+                &cause,
+                "banned by another instance, but the table of bans is full",
+            );
+        }
+    }
+
+    /// Returns what a ban is here and now; nothing where the client is exempt, or all is over and forgotten.
+    fn record_of(&self, stored: StoredBan, now: Instant, system_now: SystemTime) -> Option<Record> {
+        let net = stored.ban.key.net();
+        // Of a network, some addresses may be exempt and others not: each request is looked at by itself.
+        if net.prefix_len() == net.max_prefix_len() && self.is_exempt(ClientIp::Known(net.addr())) {
+            return None;
         }
         let length = since(stored.ban.start, stored.ban.end);
         // The wall clock may have been set back since: no ban becomes longer than it was.
         let left = since(system_now, stored.ban.end).min(length);
         let memory =
             since(system_now, stored.forget).min(length + since(stored.ban.end, stored.forget));
-        let (Some(end), Some(forget)) = (now.checked_add(left), now.checked_add(memory)) else {
-            return;
-        };
-        if forget <= now {
-            return;
-        }
-        self.bans.restore(Record {
+        let (end, forget) = (now.checked_add(left)?, now.checked_add(memory)?);
+        (now < forget).then(|| Record {
             ban: stored.ban,
             end,
             forget: forget.max(end),
             enforced: true,
             is_over: left.is_zero(),
-        });
+        })
     }
 
     /// Tells that bans have ended by themselves.
@@ -291,11 +335,17 @@ impl State {
         let Some(file) = &self.file else {
             return Ok(());
         };
+        // Under the lock of the file: of two that save at once, the later one has the newer bans.
+        file.write(|| self.to_be_kept())
+            .inspect_err(|error| self.tell_file_failed(error, None))
+    }
+
+    /// Returns what the file of bans is to hold.
+    fn to_be_kept(&self) -> Vec<StoredBan> {
         self.sweep();
         let now = self.clock.now();
         let system_now = self.clock.system_now();
-        let stored: Vec<_> = self
-            .bans
+        self.bans
             .records()
             .into_iter()
             .filter(|record| record.enforced)
@@ -312,9 +362,7 @@ impl State {
                     ban: Ban { end, ..record.ban },
                 }
             })
-            .collect();
-        file.write(&stored)
-            .inspect_err(|error| self.tell_file_failed(error, None))
+            .collect()
     }
 
     fn tell_over(&self, record: &Record, reason: &'static str) {

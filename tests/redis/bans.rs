@@ -24,9 +24,13 @@ const HOUR: Duration = Duration::from_secs(3600);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn jail(store: &RedisStore) -> Jail {
+    jail_for(store, HOUR)
+}
+
+fn jail_for(store: &RedisStore, ban_time: Duration) -> Jail {
     Jail::builder()
         .rule(Rule::status(StatusCode::UNAUTHORIZED).with_limit(1))
-        .ban_time(BanTime::new(HOUR))
+        .ban_time(BanTime::new(ban_time))
         .sink(NullSink)
         .shared(store)
         .build()
@@ -88,6 +92,86 @@ async fn a_ban_of_one_holds_on_all_and_so_does_lifting_it() {
         bans.len() == 1 && HOUR + HOUR / 2 < left
     })
     .await;
+}
+
+/// An instance that tells nobody anything but while it is asked to: as where the store is away for it.
+struct Late {
+    runtime: tokio::runtime::Runtime,
+    jail: Jail,
+}
+
+impl Late {
+    fn new(server: &Server, ban_time: Duration) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let jail = runtime.block_on(async { jail_for(&server.store(), ban_time) });
+        Self { runtime, jail }
+    }
+
+    /// Bans a client for what it does.
+    fn ban(&self, last: u8) {
+        for expected in [401, 403] {
+            let status = self.runtime.block_on(status(&self.jail, last));
+            assert_eq!(status, expected);
+        }
+    }
+
+    /// Tells what there is to tell, and learns what there is to learn.
+    fn exchange(&self) {
+        for _ in 0..2 {
+            let exchanged = self.jail.handle();
+            assert!(self.runtime.block_on(exchanged.synchronize(PATIENCE)));
+        }
+    }
+
+    /// Returns how long a client is banned from now on.
+    fn left(&self, last: u8) -> Duration {
+        let bans = self.jail.handle().bans();
+        let ban = bans.iter().find(|it| it.client().contains(&client(last)));
+        ban.map_or(Duration::ZERO, |ban| {
+            ban.end().duration_since(SystemTime::now()).unwrap()
+        })
+    }
+}
+
+#[test]
+fn a_ban_that_is_told_late_frees_nobody() {
+    let server = Server::start();
+    let (late, other) = (Late::new(&server, HOUR), Late::new(&server, 24 * HOUR));
+    late.ban(7);
+    other.ban(7);
+    other.exchange();
+    // The first learns of the longer one, and takes it for its own.
+    for it in [&late, &other] {
+        it.exchange();
+        assert!(23 * HOUR < it.left(7), "{:?}", it.left(7));
+    }
+    // By hand, a ban may become shorter.
+    late.jail.handle().ban(client(7), HOUR).unwrap();
+    late.exchange();
+    other.exchange();
+    assert!(other.left(7) <= HOUR && !other.left(7).is_zero());
+}
+
+#[test]
+fn what_is_lifted_late_is_not_what_was_banned_since() {
+    let server = Server::start();
+    let (late, other) = (Late::new(&server, HOUR), Late::new(&server, HOUR));
+    late.jail.handle().unban(client(7));
+    // Times of the store are in milliseconds.
+    std::thread::sleep(Duration::from_millis(20));
+    other.ban(7);
+    other.exchange();
+    for it in [&late, &other] {
+        it.exchange();
+        assert!(!it.left(7).is_zero());
+    }
+    late.jail.handle().unban(client(7));
+    late.exchange();
+    other.exchange();
+    assert!(other.left(7).is_zero());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -33,12 +33,17 @@ local function write(client, goes, entry)
 end
 
 if operation == 'ban' then
-  -- channel, client, whether it replaces, most, milliseconds of the ban, of what is left of it and of the memory behind it, count and rule
+  -- channel, client, which it replaces (0: none, 1: one that ends earlier, 2: any), most, milliseconds of the ban, of what is left of it and of the memory behind it, count and rule
   local client, replaces, most = ARGV[6], ARGV[7], tonumber(ARGV[8])
   local is_new = redis.call('HEXISTS', entries, client) == 0
   if is_new and redis.call('HLEN', entries) >= most then return 0 end
-  if not is_new and replaces ~= '1' then return 0 end
+  if not is_new and replaces == '0' then return 0 end
   local stop = now + tonumber(ARGV[10])
+  if not is_new and replaces == '1' then
+    -- A ban may be told late, or be shorter than one that was made elsewhere: it frees nobody.
+    local other = string.match(redis.call('HGET', entries, client), '^ban %S+ (%S+) ')
+    if other and tonumber(other) > stop then return 0 end
+  end
   local forget = stop + tonumber(ARGV[11])
   local entry = string.format('ban %.0f %.0f %.0f %s %s', stop - tonumber(ARGV[9]), stop, forget, ARGV[12], ARGV[13])
   write(client, forget, entry)
@@ -46,7 +51,11 @@ if operation == 'ban' then
 end
 
 if operation == 'lift' then
-  -- channel, client and how long an instance that is away may have the ban
+  -- channel, client, how long an instance that is away may have the ban, and for how many milliseconds this has been on its way
+  local entry = redis.call('HGET', entries, ARGV[6])
+  local began = entry and string.match(entry, '^ban (%S+) ')
+  -- What was banned since was not meant.
+  if began and tonumber(began) > now - tonumber(ARGV[8]) then return 0 end
   local goes = redis.call('ZSCORE', ends, ARGV[6])
   goes = math.max(goes and tonumber(goes) or 0, now + tonumber(ARGV[7]))
   write(ARGV[6], goes, 'lifted')

@@ -6,6 +6,7 @@ use std::{
         Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::SystemTime,
 };
 
 use tokio::sync::{Notify, watch};
@@ -18,10 +19,21 @@ use crate::{
 /// What is to be told of a client.
 #[derive(Clone, Debug)]
 pub(crate) enum Change {
-    /// It is banned; `true` where the ban takes the place of another.
-    Ban(StoredBan, bool),
-    /// Its ban is lifted.
-    Lift,
+    /// It is banned.
+    Ban(StoredBan, Standing),
+    /// Its ban was lifted at that time.
+    Lift(SystemTime),
+}
+
+/// Which ban of another instance one takes the place of.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Standing {
+    /// Of none.
+    Never = 0,
+    /// Of one that ends earlier.
+    Longer = 1,
+    /// Of any: somebody has ordered it.
+    Always = 2,
 }
 
 /// What this instance has to tell the others, the last word for each client. It is bounded: where it is full, all bans are told again later.
@@ -55,19 +67,35 @@ impl Outbox {
     /// Tells a change some time soon.
     pub(crate) fn push(&self, key: BanKey, change: Change) {
         let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
-        if changes.len() < self.max || changes.contains_key(&key) {
+        if changes.contains_key(&key) || self.has_room(&mut changes, &change) {
             changes.insert(key, change);
-        } else {
-            self.overflowed.store(true, Ordering::Relaxed);
         }
         drop(changes);
         self.wake.notify_one();
     }
 
-    /// Puts a change back that could not be told, unless there is a later one.
+    /// Puts a change back that could not be told, or tells one that is no news, unless there is a later one.
     pub(crate) fn put_back(&self, key: BanKey, change: Change) {
         let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
-        changes.entry(key).or_insert(change);
+        if !changes.contains_key(&key) && self.has_room(&mut changes, &change) {
+            changes.insert(key, change);
+        }
+    }
+
+    /// Returns whether there is room for the change of one more client. A ban that finds none is told with all others later; that one was lifted is told
+    /// by nobody else, so it takes the place of a ban.
+    fn has_room(&self, changes: &mut HashMap<BanKey, Change>, change: &Change) -> bool {
+        if changes.len() < self.max {
+            return true;
+        }
+        self.overflowed.store(true, Ordering::Relaxed);
+        if let Change::Ban(..) = change {
+            return false;
+        }
+        let mut bans = changes.iter();
+        let ban = bans.find(|(_, it)| matches!(it, Change::Ban(..)));
+        let ban = ban.map(|(key, _)| *key);
+        ban.is_some_and(|key| changes.remove(&key).is_some())
     }
 
     /// Takes all changes out.
@@ -134,7 +162,7 @@ mod tests {
             count: 1,
         };
         let forget = ban.end;
-        Change::Ban(StoredBan { ban, forget }, false)
+        Change::Ban(StoredBan { ban, forget }, Standing::Never)
     }
 
     #[test]
@@ -145,12 +173,12 @@ mod tests {
         }
         assert!(!outbox.take_overflowed());
         outbox.push(key(3), ban(3));
-        outbox.push(key(1), Change::Lift);
+        outbox.push(key(1), Change::Lift(UNIX_EPOCH));
         assert_eq!([1, 2, 3].map(|it| outbox.has(key(it))), [true, true, false]);
         assert!(outbox.take_overflowed());
         assert!(!outbox.take_overflowed());
         let taken = outbox.take();
-        let lifted = |it: &(BanKey, Change)| matches!(it.1, Change::Lift);
+        let lifted = |it: &(BanKey, Change)| matches!(it.1, Change::Lift(UNIX_EPOCH));
         assert_eq!(taken.len(), 2);
         assert!(taken.iter().all(|it| lifted(it) == (it.0 == key(1))));
         assert!(outbox.take().is_empty());
@@ -158,15 +186,31 @@ mod tests {
 
     #[test]
     fn what_could_not_be_told_gives_way_to_what_is_later() {
-        let outbox = outbox(1);
-        outbox.push(key(1), Change::Lift);
+        let outbox = outbox(2);
+        outbox.push(key(1), Change::Lift(UNIX_EPOCH));
         outbox.put_back(key(1), ban(1));
-        // There was room for it before.
         outbox.put_back(key(2), ban(2));
-        let lifted = |it: (BanKey, Change)| (it.0 == key(1), matches!(it.1, Change::Lift));
+        assert!(!outbox.take_overflowed());
+        // Nor does it make the box larger: it is told with all others.
+        outbox.put_back(key(3), ban(3));
+        assert!(outbox.take_overflowed());
+        let lifted = |it: (BanKey, Change)| (it.0 == key(1), matches!(it.1, Change::Lift(_)));
         let mut taken: Vec<_> = outbox.take().into_iter().map(lifted).collect();
         taken.sort_unstable();
         assert_eq!(taken, [(false, false), (true, true)]);
+    }
+
+    #[test]
+    fn what_was_lifted_is_not_lost_in_a_full_box() {
+        let outbox = outbox(2);
+        outbox.push(key(1), ban(1));
+        outbox.push(key(2), Change::Lift(UNIX_EPOCH));
+        outbox.push(key(3), Change::Lift(UNIX_EPOCH));
+        assert_eq!([1, 2, 3].map(|it| outbox.has(key(it))), [false, true, true]);
+        // The ban is told again.
+        assert!(outbox.take_overflowed());
+        outbox.push(key(4), Change::Lift(UNIX_EPOCH));
+        assert!(!outbox.has(key(4)));
     }
 
     #[test]

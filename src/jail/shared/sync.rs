@@ -15,7 +15,7 @@ use crate::{
         key::BanKey,
         shared::{
             entry::{self, Entry, millis},
-            outbox::{Change, Outbox},
+            outbox::{Change, Outbox, Standing},
         },
         state::State,
     },
@@ -119,12 +119,12 @@ async fn tell_one(
     let (store, net) = (&outbox.store, key.net().to_string());
     let mut call;
     match change {
-        Change::Ban(StoredBan { ban, forget }, replaces) => {
+        Change::Ban(StoredBan { ban, forget }, standing) => {
             let now = state.clock.system_now();
             call = start(state, outbox, "ban", known);
             call.arg(store.named(CHANNEL))
                 .arg(net)
-                .arg(u8::from(*replaces))
+                .arg(*standing as u8)
                 .arg(state.bans.max())
                 .arg(millis(ban.start, ban.end))
                 .arg(millis(now, ban.end))
@@ -132,9 +132,12 @@ async fn tell_one(
                 .arg(ban.count)
                 .arg(&*ban.rule);
         }
-        Change::Lift => {
+        Change::Lift(ordered) => {
             call = start(state, outbox, "lift", known);
-            call.arg(store.named(CHANNEL)).arg(net).arg(TOMBSTONE);
+            call.arg(store.named(CHANNEL))
+                .arg(net)
+                .arg(TOMBSTONE)
+                .arg(millis(*ordered, state.clock.system_now()));
         }
     }
     store.run(&state.ban_script, call).await.map(drop)
@@ -195,8 +198,7 @@ fn apply(state: &State, key: BanKey, entry: Entry) {
             {
                 return;
             }
-            state.bans.lift(key);
-            state.take_over(stored, now, state.clock.system_now());
+            state.take_over_anew(stored, now, state.clock.system_now());
         }
         Entry::Lifted => {
             for index in 0..state.rules.len() {
@@ -217,8 +219,13 @@ fn is_same(own: &Record, other: &StoredBan) -> bool {
 fn tell_all(state: &State, outbox: &Outbox) {
     let now = state.clock.now();
     for record in state.bans.records() {
-        if record.enforced && record.is_active(now) && !outbox.has(record.ban.key) {
-            outbox.push(record.ban.key, Change::Ban(StoredBan::of(record), false));
+        let key = record.ban.key;
+        if record.enforced && record.is_active(now) {
+            outbox.put_back(key, Change::Ban(StoredBan::of(record), Standing::Never));
+            // Somebody may have lifted it just now.
+            if state.bans.record(key).is_none() {
+                outbox.push(key, Change::Lift(state.clock.system_now()));
+            }
         }
     }
 }
