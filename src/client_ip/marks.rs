@@ -1,7 +1,7 @@
 //! What was done for a request that is to be done once.
 
 use std::fmt;
-#[cfg(debug_assertions)]
+#[cfg(all(feature = "rate-limit", debug_assertions))]
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What was done for a request that is to be done once. Debug builds alone keep account of it.
@@ -9,13 +9,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// The copy of a request is another one: what was done for the first may be done for it, too.
 #[derive(Default)]
 pub(crate) struct Marks {
-    #[cfg(debug_assertions)]
+    #[cfg(all(feature = "rate-limit", debug_assertions))]
     places: [AtomicU64; 8],
 }
 
 impl Marks {
     /// Returns whether `mark` was set before, and sets it. Where there are more marks than places, the others are not remembered.
-    #[cfg(debug_assertions)]
+    #[cfg(all(feature = "rate-limit", debug_assertions))]
     pub(crate) fn set(&self, mark: u64) -> bool {
         // Zero is an empty place.
         let mark = mark.max(1);
@@ -42,7 +42,7 @@ impl fmt::Debug for Marks {
     }
 }
 
-#[cfg(all(test, debug_assertions))]
+#[cfg(all(test, feature = "rate-limit", debug_assertions))]
 mod tests {
     use super::*;
 
