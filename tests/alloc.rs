@@ -310,3 +310,58 @@ fn a_set_tells_what_it_takes_on_the_heap() {
         assert_eq!(kept.bytes_current, told, "{} bytes of text", text.len());
     }
 }
+
+/// Bytes that are held for each of `count` things that `keep` makes, and that it returns.
+#[cfg(any(feature = "jail", feature = "rate-limit"))]
+fn bytes_each<T>(count: u32, keep: impl FnOnce() -> T) -> f64 {
+    let mut kept = None;
+    let counted = measure(|| kept = Some(keep()));
+    drop(kept);
+    let bytes = u32::try_from(counted.bytes_current).expect("some, and less than 4 GiB");
+    f64::from(bytes) / f64::from(count)
+}
+
+/// "Some 23 bytes per key and quota", which several quotas share: never more than the 24 that were asked for.
+#[cfg(feature = "rate-limit")]
+#[test]
+fn a_table_takes_what_is_said_for_each_key_and_quota() {
+    use palisade::rate_limit::{Quota, QuotaSet, RateLimiter};
+
+    let keys = 1_000_000;
+    let quotas = [Quota::per_second(1), Quota::per_hour(100)];
+    for width in [1, 2] {
+        let quotas = QuotaSet::new(quotas[..width].to_vec()).expect("the quotas are sound");
+        let each = bytes_each(keys, || {
+            let builder = RateLimiter::builder(quotas).max_keys(1_000_000);
+            builder.build().expect("the settings are sound")
+        });
+        let each = each / f64::from(u8::try_from(width).expect("a small number"));
+        let least = if width == 1 { 20.0 } else { 12.0 };
+        assert!(
+            (least..=24.0).contains(&each),
+            "{each} bytes, {width} quotas"
+        );
+    }
+}
+
+/// "A ban some 250" bytes.
+#[cfg(feature = "jail")]
+#[test]
+fn a_ban_takes_what_is_said() {
+    use std::{net::Ipv4Addr, time::Duration};
+
+    use palisade::jail::Jail;
+
+    // Tables grow by doubling: between two sizes.
+    let bans = 20_000;
+    let each = bytes_each(bans, || {
+        let jail = Jail::builder().sink(NullSink).build();
+        for number in 0..bans {
+            let client = Ipv4Addr::from_bits(0x0b00_0000 + number).into();
+            let banned = jail.handle().ban(client, Duration::from_secs(60));
+            assert!(banned.is_ok());
+        }
+        jail
+    });
+    assert!((150.0..=350.0).contains(&each), "{each} bytes");
+}
