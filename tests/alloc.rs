@@ -365,3 +365,58 @@ fn a_ban_takes_what_is_said() {
     });
     assert!((150.0..=350.0).contains(&each), "{each} bytes");
 }
+
+/// "A failure counter takes some 150 bytes and 16 for each failure."
+#[cfg(feature = "jail")]
+#[test]
+fn a_failure_takes_what_is_said() {
+    use std::net::Ipv4Addr;
+
+    use palisade::jail::{Jail, JailLayer, Rule};
+
+    let clients = 20_000;
+    let each = bytes_each(clients, || {
+        let rule = Rule::status(StatusCode::UNAUTHORIZED).with_limit(5);
+        let jail = Jail::builder()
+            .rule(rule)
+            .max_counters(clients as usize)
+            .sink(NullSink)
+            .build();
+        let who = ClientIpLayer::new(ClientIpSource::Peer).with_sink(NullSink);
+        let mut service = who.layer(JailLayer::new(jail.clone()).layer(Refused));
+        for number in 0..clients {
+            let mut request = Request::new(());
+            let peer = Ipv4Addr::from_bits(0x0b00_0000 + number);
+            let peer = PeerAddr::Tcp((peer, 50_000).into());
+            request.extensions_mut().insert(peer);
+            let mut context = Context::from_waker(Waker::noop());
+            assert!(pin!(service.call(request)).poll(&mut context).is_ready());
+        }
+        // Some share a row that is full, and are forgotten for others.
+        assert!(clients / 2 < u32::try_from(jail.handle().counts().counters()).unwrap_or(0));
+        jail
+    });
+    assert!((80.0..=300.0).contains(&each), "{each} bytes");
+}
+
+/// Answers as where a key is wrong.
+#[cfg(feature = "jail")]
+#[derive(Clone)]
+struct Refused;
+
+#[cfg(feature = "jail")]
+impl Service<Request<()>> for Refused {
+    type Response = Response<String>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<String>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<()>) -> Self::Future {
+        let mut response = Response::new(String::new());
+        *response.status_mut() = StatusCode::UNAUTHORIZED;
+        ready(Ok(response))
+    }
+}

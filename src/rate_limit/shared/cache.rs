@@ -133,6 +133,16 @@ mod tests {
     use super::*;
     use crate::rate_limit::quota::{Quota, SECOND};
 
+    /// As the setting says that makes it.
+    #[test]
+    fn a_refusal_takes_so_much() {
+        for (entries, room) in [(4096, 4096), (4097, 8192)] {
+            let cache = DenyCache::new(entries);
+            let bytes = size_of_val(&*cache.rows);
+            assert!((110 * room..=130 * room).contains(&bytes), "{bytes}");
+        }
+    }
+
     /// The store decides at 1000 s that the key is full again five seconds later, and answers a question that was sent at `sent`.
     fn cache(quotas: &QuotaSet, sent: Instant) -> DenyCache {
         let cache = DenyCache::new(64);

@@ -620,8 +620,8 @@ impl SharedRateLimiterBuilder {
         self
     }
 
-    /// Sets how many refusals are remembered, at some 200 bytes each, so that the store need not be asked again. The default is 4096; 0 asks the
-    /// store always.
+    /// Sets how many refusals are remembered, at some 120 bytes each, so that the store need not be asked again. There is room for as many as the next
+    /// power of two. The default is 4096; 0 asks the store always.
     pub fn remembered_refusals(mut self, entries: usize) -> Self {
         self.shared.remembered = entries;
         self
