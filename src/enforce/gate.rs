@@ -215,8 +215,7 @@ impl<P: PolicySet + ?Sized, R> Gate<P, R> {
                 about(event, rejection.policy().map(|it| &**it), &head())
             });
         }
-        let mut fields = mem::take(&mut admission.fields);
-        fields.append(&mut rejection.take_fields());
+        let fields = mem::take(&mut admission.fields);
         let receipts = admission.take_receipts();
         if !receipts.is_empty() {
             receipts.settle(Outcome::Refused(&rejection));
@@ -235,7 +234,13 @@ impl<P: PolicySet + ?Sized, R> Gate<P, R> {
         if let Some(delay) = rejection.retry_after() {
             insert_if_absent(headers, &RETRY_AFTER, retry_after(delay));
         }
+        let own = rejection.take_fields();
+        if !fields.is_empty() {
+            // The policy that refuses is the innermost of those that were asked.
+            own.put_singles(status, headers);
+        }
         fields.apply(status, headers);
+        own.apply(status, headers);
         response
     }
 }

@@ -108,15 +108,28 @@ impl ResponseFields {
 
     /// Puts the fields into the header map of a response with this status.
     pub fn apply(self, status: StatusCode, headers: &mut HeaderMap) {
+        if let List::More(_) = self.0 {
+            self.put_singles(status, headers);
+        }
         match self.0 {
             List::None => {}
             List::One(field) => field.put(status, headers),
             List::More(fields) => {
-                for field in fields.iter().rev() {
-                    field.put_singles(status, headers);
-                }
                 for field in fields {
                     field.put(status, headers);
+                }
+            }
+        }
+    }
+
+    /// Puts those that cannot be lists, as [`apply`](Self::apply) does: for what is to speak before fields that are applied first.
+    pub(crate) fn put_singles(&self, status: StatusCode, headers: &mut HeaderMap) {
+        match &self.0 {
+            List::None => {}
+            List::One(field) => field.put_singles(status, headers),
+            List::More(fields) => {
+                for field in fields.iter().rev() {
+                    field.put_singles(status, headers);
                 }
             }
         }
