@@ -52,6 +52,17 @@ answers() {
   [ "$status" = "$expected" ] || fail "$status, not $expected: $*"
 }
 
+# Prints the program of the quick start with the file $1 in the place of `use palisade::…`, and $2 in that of the builder.
+quick_start_with() {
+  awk -v uses="$1" -v builder="$2" '
+    function put(file) { while ((getline line < file) > 0) print line }
+    /^use palisade::/ { put(uses); next }
+    /let security = SecurityLayer::builder/ { put(builder); skip = 1 }
+    !skip { print }
+    /\.build\(\);$/ { skip = 0 }
+  ' "$work/quick.rs"
+}
+
 # Checks what is promised behind a proxy.
 protects() {
   local name=(--header 'host: api.example.com')
@@ -94,12 +105,8 @@ stop
 echo "the quick start lets $admitted of 200 in"
 
 block rust '### Behind a proxy' >"$work/proxy.rs"
-awk -v block="$work/proxy.rs" '
-  /^use palisade::/ { while ((getline line < block) > 0) print line; next }
-  /let security = SecurityLayer::builder/ { print "    let security = security()?;"; skip = 1 }
-  !skip { print }
-  /\.build\(\);$/ { skip = 0 }
-' "$work/quick.rs" >src/main.rs
+echo '    let security = security()?;' >"$work/call.rs"
+quick_start_with "$work/proxy.rs" "$work/call.rs" >src/main.rs
 start
 protects
 stop
@@ -111,16 +118,8 @@ $add --quiet
 block toml '([all of it](https://docs.rs/palisade/latest/palisade/config/)):' >palisade.toml
 layer=$(sed -n 's/^`\(toml::from_str[^`]*\)` is the layer\..*/\1/p' "$root/README.md")
 [ -n "$layer" ] || fail "README.md does not say how the file becomes the layer"
-awk -v layer="$layer" '
-  /^use palisade::/ { next }
-  /let security = SecurityLayer::builder/ {
-    print "    let text = std::fs::read_to_string(\"palisade.toml\")?;"
-    print "    let security = " layer ";"
-    skip = 1
-  }
-  !skip { print }
-  /\.build\(\);$/ { skip = 0 }
-' "$work/quick.rs" >src/main.rs
+printf '    let text = std::fs::read_to_string("palisade.toml")?;\n    let security = %s;\n' "$layer" >"$work/call.rs"
+quick_start_with /dev/null "$work/call.rs" >src/main.rs
 start
 protects
 stop

@@ -90,7 +90,7 @@ impl PathPattern {
             path.strip_suffix(b"/").unwrap_or(path)
         }
 
-        if self.matches(path) || path.len() > path::MAX {
+        if path.len() > path::MAX {
             return true;
         }
         let own = self.path.as_bytes();

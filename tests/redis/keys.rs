@@ -91,4 +91,12 @@ async fn a_client_takes_what_is_said() {
     }
     let each = (used() - before) / clients;
     assert!((100..=260).contains(&each), "{each}");
+    // 228 where something was refunded.
+    let before = used();
+    for client in clients..2 * clients {
+        assert!(limiter.check(&client, 2).await.unwrap().is_admitted());
+        limiter.refund(&client, 1).await.unwrap();
+    }
+    let refunded = (used() - before) / clients;
+    assert!((each + 1..=360).contains(&refunded), "{refunded}, {each}");
 }
