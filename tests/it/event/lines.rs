@@ -71,6 +71,22 @@ impl Write for Gated {
     }
 }
 
+/// It takes the five seconds that are promised: whoever flushes, or ends the program, is not stuck as well.
+#[test]
+fn a_stuck_writer_is_not_waited_for_without_end() {
+    let (buffer, (waits, waiting), (permits, permitted)) =
+        (Buffer::default(), channel(), channel());
+    let writer = Gated(waits, permitted, buffer.clone());
+    let sink = LineSink::with_capacity(TextLines, writer, 2).unwrap();
+    sink.record(&event(Action::IpBlocked));
+    waiting.recv().unwrap();
+    sink.flush();
+    assert_eq!(buffer.text(), "");
+    drop(permits);
+    sink.flush();
+    assert!(buffer.text().contains("action=ip_blocked"));
+}
+
 #[test]
 fn a_stuck_writer_blocks_nobody_and_its_losses_are_told() {
     let (buffer, (waits, waiting), (permits, permitted)) =
